@@ -1,0 +1,42 @@
+# make run: the whole course, from nothing to pages.   make test: every check.   PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+PY := .venv/bin/python
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install sample run lab test notebooks
+
+help:
+	@echo "make run        install, draw the sample, run the four notebooks into pages under build/"
+	@echo "make lab        open JupyterLab in the browser, to work with the notebooks"
+	@echo "make test       every check: ruff, pytest, the notebooks"
+	@echo "make notebooks  for maintainers: execute the notebooks in place"
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "The course needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another one, as in make run PYTHON=python3.12")'
+	@echo "Installing into .venv (PyTorch is large: some minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+sample: $(INSTALLED)
+	@echo "Drawing the sample dataset, if it is not there yet"
+	@$(PY) sample_data.py "$${DATA:-data}/sample"
+
+run: sample
+	@echo "Running the notebooks, top to bottom (some minutes)"
+	@$(PY) -m scripts.notebooks run
+
+lab: sample
+	$(PY) -m jupyter lab --ip=127.0.0.1
+
+test: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest -m "not notebooks"
+	$(PY) -m pytest -m notebooks -s
+
+notebooks: sample
+	@$(PY) -m scripts.notebooks update

@@ -1,0 +1,199 @@
+"""Records -> batches: the picture transform, grouping by length, collating, `get_loader`.
+
+Comes in: records (coco.py), a vocabulary, and either pictures or the features computed from them (features.py). Goes out:
+a DataLoader of `Batch`: N pictures with k captions each, the captions ordered by length. What it does not know: models.
+
+Nothing here depends on the number of workers: every random choice is seeded by (seed, epoch, image).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from coco import Record, open_image
+from vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A picture as the encoder wants it: the whole picture resized to a square, never cropped, never flipped.
+
+    What the caption names stays in the picture, left stays left, and the encoder's grid maps onto what the student sees.
+    For training, brightness and contrast may vary by the share `jitter`; colours keep their names.
+    """
+
+    size: int
+    jitter: float = 0.0
+
+    def __call__(self, picture: Image.Image, random: np.random.Generator | None = None) -> Tensor:
+        """A picture of any size -> (3, size, size) uint8."""
+        picture = picture.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
+        if self.jitter and random is not None:
+            for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast):
+                picture = enhance(picture).enhance(1 + self.jitter * random.uniform(-1, 1))
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+@dataclass
+class Batch:
+    """N pictures and their B captions, longest first. The one place where a caption is shifted and masked."""
+
+    image_ids: list[int | str]
+    images: Tensor  # (N, 3, H, W) uint8, or features (N, R, E)
+    image_of: Tensor  # (B,) the row of `images` that caption b belongs to
+    captions: Tensor  # (B, T + 1) ids: <start>, T - 1 words, <end>; then <pad>
+    lengths: Tensor  # (B,) targets of each caption, <end> counted; falling; stays on the CPU
+
+    @property
+    def inputs(self) -> PackedSequence:
+        """What the decoder is fed: every token but the last, packed by time: L ids, no padding among them."""
+        return pack_padded_sequence(self.captions[:, :-1], self.lengths, batch_first=True)
+
+    @property
+    def targets(self) -> Tensor:
+        """What it should say next: every token but `<start>`, (L,) in the order of `inputs.data`."""
+        return pack_padded_sequence(self.captions[:, 1:], self.lengths, batch_first=True).data
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device (asynchronously from pinned memory)."""
+        moved = (t.to(device, non_blocking=True) for t in (self.images, self.image_of, self.captions))
+        return Batch(self.image_ids, *moved, self.lengths)
+
+    def pin_memory(self) -> Batch:
+        """Called by DataLoader(pin_memory=True)."""
+        return Batch(self.image_ids, *(t.pin_memory() for t in (self.images, self.image_of, self.captions)), self.lengths)
+
+
+class CaptionDataset(Dataset):
+    """Pictures (or their features) with encoded captions; an item is asked for as (epoch, index)."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        vocabulary: Vocabulary,
+        transform: Transform | None,
+        features: Mapping | None,
+        captions_per_image: int,
+        max_words: int | None,
+        seed: int,
+    ):
+        self.records, self.transform, self.features = list(records), transform, features
+        self.captions_per_image, self.seed = captions_per_image, seed
+        self.encoded = [[vocabulary.encode(c, max_words) for c in record.captions] for record in self.records]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def chosen(self, epoch: int, index: int) -> list[list[int]]:
+        """The captions of one picture in one epoch: all, or `captions_per_image` of them drawn without replacement."""
+        captions = self.encoded[index]
+        if len(captions) <= self.captions_per_image:
+            return captions
+        drawn = self._random(epoch, index, 0).choice(len(captions), self.captions_per_image, replace=False)
+        return [captions[i] for i in sorted(drawn)]
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[int | str, Tensor, list[list[int]]]:
+        epoch, index = item
+        record = self.records[index]
+        if self.features is not None:
+            picture = torch.from_numpy(self.features[record.image_id])  # (R, E)
+        else:
+            picture = self.transform(open_image(record.path), self._random(epoch, index, 1))
+        return record.image_id, picture, self.chosen(epoch, index)
+
+    def _random(self, epoch: int, index: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, epoch, index, purpose))
+
+
+class ByLength(Sampler):
+    """Batches of pictures whose captions are about equally long, in a new random order each epoch.
+
+    With one caption an image the batches are pure length buckets (but for the rest that fills no bucket). The epoch is set
+    from outside (`loader.batch_sampler.epoch = 3`), so that training can go on where it stopped.
+    """
+
+    def __init__(self, dataset: CaptionDataset, images_per_batch: int, shuffle: bool):
+        self.dataset, self.images_per_batch, self.shuffle = dataset, images_per_batch, shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.images_per_batch)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.arange(len(self.dataset))
+        size = self.images_per_batch
+        if self.shuffle:
+            random = np.random.default_rng((self.dataset.seed, self.epoch))
+            random.shuffle(order)
+            longest = np.array([max(map(len, self.dataset.chosen(self.epoch, i)), default=0) for i in order])
+            total = np.array([sum(map(len, self.dataset.chosen(self.epoch, i))) for i in order])
+            order = order[np.lexsort((total, longest))]
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        if self.shuffle:
+            random.shuffle(batches)
+        yield from ([(self.epoch, int(i)) for i in batch] for batch in batches)
+
+
+def collate(items: Sequence[tuple[int | str, Tensor, list[list[int]]]]) -> Batch:
+    """Items of the dataset -> one Batch, captions longest first."""
+    image_ids, pictures, captions = zip(*items, strict=True)
+    rows = [(caption, n) for n, of_image in enumerate(captions) for caption in of_image]
+    rows.sort(key=lambda row: -len(row[0]))
+    lengths = torch.tensor([len(caption) - 1 for caption, _ in rows])
+    padded = torch.zeros(len(rows), int(lengths.max()) + 1, dtype=torch.long)  # <pad> is 0
+    for row, (caption, _) in zip(padded, rows, strict=True):
+        row[: len(caption)] = torch.tensor(caption)
+    return Batch(list(image_ids), torch.stack(pictures), torch.tensor([n for _, n in rows]), padded, lengths)
+
+
+def get_loader(
+    records: Sequence[Record],
+    vocabulary: Vocabulary,
+    *,
+    transform: Transform | None = None,
+    features: Mapping | None = None,
+    images_per_batch: int = 32,
+    captions_per_image: int = 5,
+    max_words: int | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    workers: int = 0,
+) -> DataLoader:
+    """A DataLoader of `Batch`: `images_per_batch` pictures with up to `captions_per_image` captions each.
+
+    The pictures come from the files through `transform`, or from `features` (image id -> (R, E)); give one of the two.
+    Captions are cut at `max_words` words. Raises ValueError if there are no records, or one has no caption.
+    """
+    if (transform is None) == (features is None):
+        raise ValueError("get_loader takes pictures through `transform` or `features` from the cache: give one of the two")
+    if not records:
+        raise ValueError("get_loader was given no records: the split is empty")
+    silent = next((r for r in records if not r.captions), None)
+    if silent is not None:
+        raise ValueError(f"image {silent.image_id} ({silent.path}) has no caption: leave it out before batching")
+    dataset = CaptionDataset(records, vocabulary, transform, features, captions_per_image, max_words, seed)
+    return DataLoader(
+        dataset,
+        batch_sampler=ByLength(dataset, images_per_batch, shuffle),
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def padded_share(loader: DataLoader) -> float:
+    """The share of a (B, T) rectangle that is padding, over one epoch of batches: the work that packing saves."""
+    dataset, real, padded = loader.dataset, 0, 0
+    for batch in loader.batch_sampler:
+        lengths = [len(caption) - 1 for epoch, index in batch for caption in dataset.chosen(epoch, index)]
+        real, padded = real + sum(lengths), padded + max(lengths) * len(lengths)
+    return 1 - real / padded

@@ -1,0 +1,259 @@
+"""Is the caption true, and did the model look at what it named?
+
+Comes in: captions as text, records with annotated objects (coco.py), attention maps as arrays. Goes out: numbers. What it
+does not know: models, tensors, files.
+
+Truth: the objects that a caption names against the objects that are there (CHAIR; Rohrbach et al. 2018, arXiv 1809.02156).
+Grounding: does attention's peak fall inside the mask of the thing named (the pointing game; Zhang et al. 2016)?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from vocabulary import tokenize
+
+# What people call COCO's categories. Plurals and the category's own name are added below; "hot dog" before "dog": the
+# longest name wins.
+SYNONYMS = {
+    "person": "man woman men women boy girl child children kid guy lady people player rider surfer skier snowboarder "
+    "skateboarder skater baby toddler gentleman pedestrian",
+    "bicycle": "bike",
+    "car": "automobile van suv taxi cab sedan minivan",
+    "motorcycle": "motorbike scooter moped",
+    "airplane": "plane aeroplane aircraft jet airliner",
+    "bus": "",
+    "train": "locomotive tram trolley",
+    "truck": "lorry pickup",
+    "boat": "ship sailboat canoe kayak ferry yacht",
+    "traffic light": "stoplight",
+    "fire hydrant": "hydrant",
+    "stop sign": "",
+    "parking meter": "",
+    "bench": "",
+    "bird": "pigeon seagull duck parrot owl goose geese gull crow sparrow swan",
+    "cat": "kitten kitty",
+    "dog": "puppy pup",
+    "horse": "pony foal",
+    "sheep": "lamb ram ewe",
+    "cow": "cattle calf bull ox",
+    "elephant": "",
+    "bear": "panda",
+    "zebra": "",
+    "giraffe": "",
+    "backpack": "rucksack",
+    "umbrella": "parasol",
+    "handbag": "purse",
+    "tie": "necktie",
+    "suitcase": "luggage",
+    "frisbee": "",
+    "skis": "ski",
+    "snowboard": "",
+    "sports ball": "ball baseball football basketball",
+    "kite": "",
+    "baseball bat": "bat",
+    "baseball glove": "mitt glove",
+    "skateboard": "",
+    "surfboard": "",
+    "tennis racket": "racket racquet",
+    "bottle": "",
+    "wine glass": "wineglass",
+    "cup": "mug",
+    "fork": "",
+    "knife": "",
+    "spoon": "",
+    "bowl": "",
+    "banana": "",
+    "apple": "",
+    "sandwich": "burger hamburger",
+    "orange": "",
+    "broccoli": "",
+    "carrot": "",
+    "hot dog": "hotdog",
+    "pizza": "",
+    "donut": "doughnut",
+    "cake": "cupcake",
+    "chair": "stool armchair",
+    "couch": "sofa",
+    "potted plant": "houseplant",
+    "bed": "",
+    "dining table": "table desk",
+    "toilet": "",
+    "tv": "television monitor",
+    "laptop": "",
+    "mouse": "",
+    "remote": "",
+    "keyboard": "",
+    "cell phone": "phone cellphone",
+    "microwave": "",
+    "oven": "stove",
+    "toaster": "",
+    "sink": "",
+    "refrigerator": "fridge",
+    "book": "",
+    "clock": "",
+    "vase": "",
+    "scissors": "",
+    "teddy bear": "teddy",
+    "hair drier": "",
+    "toothbrush": "",
+}
+COLORS = frozenset("red orange yellow green blue purple pink brown black white gray grey".split())
+SIZES = frozenset("small little tiny large big huge".split())
+CLOTHING = frozenset(("in", "wearing"))  # "a man in blue": the colour of the clothes
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith(("s", "sh", "ch", "x")):
+        return noun + "es"
+    if noun.endswith("f") and noun != "giraffe":
+        return noun[:-1] + "ves"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + {"knife": ""}.get(noun, "s")
+
+
+def _names() -> dict[tuple[str, ...], str]:
+    names = {}
+    for category, synonyms in SYNONYMS.items():
+        for noun in (category, *synonyms.split()):
+            names[tuple(noun.split())] = category
+            names[tuple(_plural(noun).split())] = category
+    return names | {("knives",): "knife", ("calves",): "cow", ("oxen",): "cow"}
+
+
+NAMES = _names()  # ("hot", "dogs") -> "hot dog"
+LONGEST = max(map(len, NAMES))
+
+
+class Mention(NamedTuple):
+    """A COCO category named in a caption: tokens[start:end] are its noun; the colour said of it, if any."""
+
+    category: str
+    color: str | None
+    start: int
+    end: int
+
+
+def mentions(tokens: Sequence[str]) -> list[Mention]:
+    """The COCO categories that a caption's tokens name, in order, with their colours.
+
+    "Orange" is the fruit only where no noun follows that it could colour.
+    """
+    found, i = [], 0
+    while i < len(tokens):
+        for length in range(LONGEST, 0, -1):
+            category = NAMES.get(tuple(tokens[i : i + length]))
+            if category and not (tokens[i] == "orange" and _is_adjective(tokens, i)):
+                found.append(Mention(category, _color(tokens, i, i + length), i, i + length))
+                i += length
+                break
+        else:
+            i += 1
+    return found
+
+
+def _is_adjective(tokens: Sequence[str], i: int) -> bool:
+    before, after = tokens[i - 1 : i], tokens[i + 1 : i + 2]
+    return (bool(after) and tuple(after) in NAMES) or tuple(before) in (("in",), ("wearing",))
+
+
+def _color(tokens: Sequence[str], start: int, end: int) -> str | None:
+    i = start - 1
+    while i >= 0 and (tokens[i] in SIZES or tokens[i] in COLORS):
+        if tokens[i] in COLORS:
+            return tokens[i]
+        i -= 1
+    if NAMES[tuple(tokens[start:end])] == "person" and end + 1 < len(tokens):
+        if tokens[end] in CLOTHING and tokens[end + 1] in COLORS:
+            return tokens[end + 1]
+    return None
+
+
+@dataclass(frozen=True)
+class Truthfulness:
+    """Shares between 0 and 1 over a split, and means per caption. CHAIR-i and CHAIR-s are 1 - true_share, 1 - true_captions."""
+
+    captions: int
+    named: float  # (colour, category) pairs named per caption
+    named_by_people: float  # the same in the references
+    true_share: float  # of the pairs named, those in the picture
+    true_captions: float  # of the captions, those that name no pair that is not in the picture
+    recall: float  # of the pairs in the picture, those named
+
+
+def truthfulness(captions: Mapping, records: Iterable) -> Truthfulness:
+    """Are the (colour, category) pairs that captions name in their pictures?
+
+    `captions` is image id -> caption; `records` have instances whose `attributes["color"]` is known, as the drawn sample's
+    have. A pair counts once per caption. CHAIR-i and CHAIR-s (Rohrbach et al. 2018, eq. 1-2) with colour added.
+    """
+    named = true = honest = there = recalled = by_people = references = count = 0
+    for record in records:
+        if record.image_id not in captions:
+            continue
+        real = {(i.attributes.get("color"), i.category) for i in record.instances}
+        said = colored_objects(captions[record.image_id])
+        count, named, true = count + 1, named + len(said), true + len(said & real)
+        honest += said <= real
+        there, recalled = there + len(real), recalled + len(said & real)
+        by_people += sum(len(colored_objects(caption)) for caption in record.captions)
+        references += len(record.captions)
+    if not count:
+        raise ValueError("no caption belongs to any of the records: are they of the same split?")
+    return Truthfulness(
+        count, named / count, by_people / references, true / max(named, 1), honest / count, recalled / there
+    )
+
+
+def colored_objects(caption: str) -> set[tuple[str, str]]:
+    """The (colour, category) pairs that a caption names; things named without a colour are left out."""
+    return {(m.color, m.category) for m in mentions(tokenize(caption)) if m.color}
+
+
+# -------------------------------------------------------------------------------------------------------- grounding
+
+
+class Look(NamedTuple):
+    """One look at a named thing: is attention's peak in its mask, how much of attention is, how large is the mask."""
+
+    category: str
+    hit: bool
+    mass: float
+    chance: float  # the mask's share of the picture: what a random look would hit
+
+
+def grounding(tokens: Sequence[str], attention: np.ndarray, instances: Sequence) -> list[Look]:
+    """For every noun of a caption whose category is annotated: did the model look at it while saying it?
+
+    `tokens` are the caption's T words, `attention` (>= T, R) their maps, R = side * side regions row by row over the whole
+    picture, `instances` the picture's objects with `category` and `mask(side, side)`-able segmentation given as
+    `(category, mask)` pairs, masks bool (height, width) of any one size. A peak is the centre of its region.
+    """
+    looks = []
+    for mention in mentions(tokens):
+        masks = [mask for category, mask in instances if category == mention.category]
+        if not masks:
+            continue
+        mask = np.logical_or.reduce(masks)
+        weights = attention[mention.end - 1]
+        side = round(len(weights) ** 0.5)
+        row, column = divmod(int(weights.argmax()), side)
+        height, width = mask.shape
+        hit = mask[int((row + 0.5) * height / side), int((column + 0.5) * width / side)]
+        share = _cell_shares(mask, side)
+        looks.append(Look(mention.category, bool(hit), float(weights @ share.ravel()), float(mask.mean())))
+    return looks
+
+
+def _cell_shares(mask: np.ndarray, side: int) -> np.ndarray:
+    """The share of each grid cell that the mask covers: (height, width) bool -> (side, side)."""
+    rows = np.arange(mask.shape[0]) * side // mask.shape[0]
+    columns = np.arange(mask.shape[1]) * side // mask.shape[1]
+    cells = rows[:, None] * side + columns
+    counts = np.bincount(cells.ravel(), minlength=side * side)
+    return (np.bincount(cells.ravel(), mask.ravel(), minlength=side * side) / np.maximum(counts, 1)).reshape(side, side)

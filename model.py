@@ -1,0 +1,437 @@
+"""Pictures -> regions -> words: the encoder, attention, and the recurrent decoder.
+
+Comes in: pictures as bytes (uint8) or the regions of a feature map, and captions as word ids. Goes out: a score for every
+word of the vocabulary at every place of the caption, and where the model looked. What it does not know: files, words as
+text, losses.
+
+Shapes, here and everywhere: B captions in the batch, N images (N <= B: captions share their image's regions), T words,
+L real tokens (all captions of the batch together, `<end>` counted), R regions of the grid, E feature size, D hidden size,
+A attention size, W word-embedding size, V vocabulary, K captions (or beams) of one image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+State = tuple[Tensor, ...]  # what a decoder remembers between two words; every tensor's first dimension is B
+
+
+def best_device(name: str = "auto") -> torch.device:
+    """The device called `name`; "auto" takes the first there is of cuda, mps, cpu."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+# ---------------------------------------------------------------------------------------------------------- encoder
+
+
+class EncoderCNN(nn.Module):
+    """A classifier without its head: a picture becomes a grid of regions.
+
+    `name` is `"small"` (a CNN that learns the drawn sample from scratch) or any torchvision classifier. `weights` is the
+    name of one of torchvision's own weights for it ("IMAGENET1K_V1"), a path to a state dict, or None. The grid is the
+    network's own, or averaged to `grid` x `grid` (`grid=1`: one pooled vector). Only the last `finetune` blocks learn;
+    the others are frozen, their batch-norm statistics too. `finetune=None` trains the whole network.
+
+    Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for a missing file.
+    """
+
+    def __init__(
+        self,
+        name: str = "small",
+        weights: str | Path | None = None,
+        image_size: int | None = None,
+        grid: int | None = None,
+        finetune: int | None = 0,
+    ):
+        super().__init__()
+        if name == "small":
+            network, normalisation, own_size = small_cnn(), (0.5, 0.5), 128
+        else:
+            network, normalisation, own_size = torchvision_trunk(name, weights)
+        self.name, self.grid, self.finetune = name, grid, finetune
+        self.image_size = image_size or own_size
+        self.blocks = network.to(memory_format=torch.channels_last)
+        for i, std_or_mean in enumerate(("mean", "std")):
+            value = torch.as_tensor(normalisation[i], dtype=torch.float32).expand(3).reshape(3, 1, 1).clone()
+            self.register_buffer(std_or_mean, value)
+        self.config = {"name": name, "image_size": self.image_size, "grid": grid, "finetune": finetune}
+        if finetune is not None:
+            if not 0 <= finetune <= len(network):
+                raise ValueError(f"{name} has {len(network)} blocks: finetune must be 0 to {len(network)}, not {finetune}")
+            self.frozen_blocks = network[: len(network) - finetune]
+        else:
+            self.frozen_blocks = network[:0]
+        self.frozen_blocks.requires_grad_(False)
+        self.train()
+        with torch.no_grad():  # one grey picture through the network tells R and E
+            was_training, _ = self.training, self.eval()
+            probe = self(torch.full((1, 3, self.image_size, self.image_size), 128, dtype=torch.uint8))
+            self.train(was_training)
+        self.regions, self.feature_size = probe.shape[1:]
+
+    @property
+    def frozen(self) -> bool:
+        """True if nothing in the encoder learns, so that its features can be computed once and kept."""
+        return not any(p.requires_grad for p in self.parameters())
+
+    def train(self, mode: bool = True) -> EncoderCNN:
+        """As nn.Module's, but frozen blocks stay in eval mode: their batch-norm must not drift."""
+        super().train(mode)
+        self.frozen_blocks.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pictures (N, 3, H, W) uint8 -> regions (N, R, E), row by row from the top left."""
+        if images.dtype != torch.uint8:
+            raise ValueError(f"the encoder takes pictures as uint8 (0 to 255) and normalises them itself, not {images.dtype}")
+        x = (images.float() / 255 - self.mean) / self.std
+        x = self.blocks(x.contiguous(memory_format=torch.channels_last))  # (N, E, height, width)
+        if self.grid is not None:
+            x = F.adaptive_avg_pool2d(x, self.grid)
+        return x.flatten(2).transpose(1, 2)  # (N, R, E)
+
+
+def small_cnn(width: int = 32) -> nn.Sequential:
+    """A CNN for the drawn sample: stride 8, so 128 px give 16 x 16 regions of 8 px; learns from scratch in minutes."""
+
+    def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        )
+
+    return nn.Sequential(
+        block(3, width, 2),
+        block(width, 2 * width, 2),
+        block(2 * width, 4 * width, 1),
+        block(4 * width, 4 * width, 2),
+        block(4 * width, 8 * width, 1),
+    )
+
+
+POOLING = {"avgpool", "classifier", "fc"}  # the first of these ends the grid
+AUXILIARY = {"AuxLogits", "aux1", "aux2"}  # Inception's and GoogLeNet's side exits
+HEADS = POOLING | AUXILIARY | {"head", "heads"}  # their weights may be missing from a file
+CONTAINERS = {"features", "trunk_output", "layers", "blocks"}  # opened, so that single blocks can be fine-tuned
+
+
+def torchvision_trunk(name: str, weights: str | Path | None) -> tuple[nn.Sequential, tuple, int]:
+    """A torchvision classifier's blocks before its pooling, the normalisation (mean, std) of its input, its picture size.
+
+    A closing max-pool (VGG, AlexNet) is left out: it only coarsens the grid. Inception and GoogLeNet were trained on
+    pictures scaled to -1..1, which torchvision hides in `transform_input`; here it is their normalisation.
+    """
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        close = get_close_matches(str(name), names, n=1)
+        raise ValueError(f"unknown encoder {name!r}: take 'small' or one of torchvision's classifiers" + (
+            f"; did you mean {close[0]!r}?" if close else " (torchvision.models.list_models())"))  # fmt: skip
+    published = torchvision.models.get_model_weights(name)
+    preprocessing = next(iter(published)).transforms()
+    normalisation = (preprocessing.mean, preprocessing.std)
+    options = {}
+    if name in ("inception_v3", "googlenet"):
+        normalisation, options = (0.5, 0.5), {"init_weights": False}
+    if weights is None:
+        network = torchvision.models.get_model(name, weights=None, **options)
+    elif str(weights) in published.__members__ or str(weights) == "DEFAULT":
+        network = torchvision.models.get_model(name, weights=str(weights))
+    else:
+        network = torchvision.models.get_model(name, weights=None, **options)
+        load_weights(network, name, Path(weights))
+    if isinstance(network, torchvision.models.VisionTransformer):
+        return nn.Sequential(PatchGrid(network)), normalisation, preprocessing.crop_size[0]
+    blocks: list[nn.Module] = []
+    for child_name, child in network.named_children():
+        if child_name in POOLING:
+            break
+        if child_name in AUXILIARY:
+            continue
+        blocks.extend(child.children() if child_name in CONTAINERS else [child])
+    if name.startswith("densenet"):
+        blocks.append(nn.ReLU())  # a function in torchvision's forward
+    if isinstance(blocks[-1], nn.MaxPool2d):
+        blocks.pop()
+    return nn.Sequential(*blocks), normalisation, preprocessing.crop_size[0]
+
+
+def load_weights(network: nn.Module, name: str, path: Path) -> None:
+    """Load a torchvision state dict from a file as torchvision's own loading does; the head alone may be missing."""
+    if not path.is_file():
+        known = ", ".join(torchvision.models.get_model_weights(name).__members__)
+        raise FileNotFoundError(f"weights {str(path)!r} for {name}: no such file, and torchvision knows only {known}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: not a state dict that torch can load safely (weights_only=True): {error}") from None
+    # DenseNet's published files spell norm1 as norm.1
+    state = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)", r"\1\2", key): value for key, value in state.items()}
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: these weights do not fit {name}: {error}") from None
+    missing = [key for key in missing if key.split(".")[0] not in HEADS]
+    if missing or unexpected:
+        strange = f"lacks {missing[0]}" if missing else f"has {unexpected[0]}, which {name} does not know"
+        raise ValueError(f"{path}: these weights do not fit {name}: the file {strange}")
+
+
+class PatchGrid(nn.Module):
+    """A vision transformer's patches as a grid; its class token is dropped."""
+
+    def __init__(self, network: torchvision.models.VisionTransformer):
+        super().__init__()
+        self.network = network
+        self.network.heads = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, E, height, width)."""
+        side = x.shape[-1] // self.network.patch_size
+        x = self.network._process_input(x)
+        x = torch.cat([self.network.class_token.expand(len(x), -1, -1), x], dim=1)
+        return self.network.encoder(x)[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+
+
+# -------------------------------------------------------------------------------------------------------- attention
+
+
+class AdditiveAttention(nn.Module):
+    """Where to look, by a small network: score = v . tanh(keys + query) (Bahdanau et al. 2015, eq. 6 and A.1.2)."""
+
+    def __init__(self, region_size: int, hidden_size: int, attention_size: int):
+        super().__init__()
+        self.query_size = attention_size
+        self.keys = nn.Linear(region_size, attention_size)  # once per picture, in prepare()
+        self.score = nn.Linear(attention_size, 1, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Queries (N, K, A) and keys (N, R, A) -> weights (N, K, R), each row summing to one."""
+        return self.score(torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2))).squeeze(-1).softmax(-1)
+
+
+class DotAttention(nn.Module):
+    """Where to look, by similarity: score = query . key / sqrt(A) (Luong et al. 2015; scaled as in Vaswani et al. 2017)."""
+
+    def __init__(self, region_size: int, hidden_size: int, attention_size: int):
+        super().__init__()
+        self.query_size = attention_size
+        self.keys = nn.Linear(region_size, attention_size)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Queries (N, K, A) and keys (N, R, A) -> weights (N, K, R), each row summing to one."""
+        return (query @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5).softmax(-1)
+
+
+ATTENTION = {"additive": AdditiveAttention, "dot": DotAttention}
+
+
+# ---------------------------------------------------------------------------------------------------- recurrent cells
+# Each takes the word's and the context's share of its gates, the hidden state's share, and the state before.
+
+
+def rnn_cell(x: Tensor, h: Tensor, state: State) -> State:
+    """Elman 1990: h' = tanh(W x + U h)."""
+    return (torch.tanh(x + h),)
+
+
+def gru_cell(x: Tensor, h: Tensor, state: State) -> State:
+    """Cho et al. 2014, in cuDNN's form: the reset gate acts on U h."""
+    (reset_x, update_x, new_x), (reset_h, update_h, new_h) = x.chunk(3, -1), h.chunk(3, -1)
+    new = torch.tanh(new_x + torch.sigmoid(reset_x + reset_h) * new_h)
+    update = torch.sigmoid(update_x + update_h)
+    return (new + update * (state[0] - new),)
+
+
+def lstm_cell(x: Tensor, h: Tensor, state: State) -> State:
+    """Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000."""
+    i, f, g, o = (x + h).chunk(4, -1)
+    c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+class Cell(NamedTuple):
+    """A recurrent cell: how many gates and state vectors it has, and its two forms (one step; a whole sequence)."""
+
+    gates: int
+    states: int
+    step: Callable[[Tensor, Tensor, State], State]
+    sequence: type[nn.RNNBase]
+
+
+CELLS = {
+    "rnn": Cell(1, 1, rnn_cell, nn.RNN),
+    "gru": Cell(3, 1, gru_cell, nn.GRU),
+    "lstm": Cell(4, 2, lstm_cell, nn.LSTM),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- decoder
+
+
+class Memory(NamedTuple):
+    """What does not depend on the words, computed once per picture by `prepare`; first dimension N, or B when gathered."""
+
+    state: State  # the first state, each (N, D)
+    regions: Tensor  # (N, R, E)
+    keys: Tensor  # (N, R, A)
+
+    def rows(self, index: Tensor | slice) -> Memory:
+        """The memory of some pictures only, or of each caption's picture."""
+        return Memory(tuple(s[index] for s in self.state), self.regions[index], self.keys[index])
+
+
+class DecoderRNN(nn.Module):
+    """A recurrent network that writes a caption, looking at the picture before every word, or only once.
+
+    `cell` is "rnn", "gru" or "lstm". With `attention` "additive" or "dot" every word looks at the regions anew
+    (Xu et al. 2015, eq. 1-6; its state before the word asks where); with "none" the mean region starts the state and the
+    whole sequence runs in one call. `gate` lets the state close its eyes: context * sigmoid(U h) (eq. in section 4.2.1).
+    `project` shrinks the regions first.
+
+    Every decoder of this project has three methods: `prepare` (once per picture), `step` (one word; for greedy, beam,
+    sampling and training without teacher forcing) and `forward` (all words of known captions; equals the loop of `step`).
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        feature_size: int,
+        word_size: int = 512,
+        hidden_size: int = 512,
+        attention_size: int = 512,
+        cell: str = "lstm",
+        attention: str = "additive",
+        gate: bool = False,
+        project: int | None = None,
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        self.config = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        if cell not in CELLS:
+            raise ValueError(f"unknown cell {cell!r}: take one of {', '.join(CELLS)}")
+        if attention not in (*ATTENTION, "none"):
+            raise ValueError(f"unknown attention {attention!r}: take one of none, {', '.join(ATTENTION)}")
+        self.cell = CELLS[cell]
+        gates = self.cell.gates * hidden_size
+        region_size = project or feature_size
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(feature_size, project) if project else nn.Identity()
+        self.first = nn.Linear(region_size, self.cell.states * hidden_size)
+        self.embedding = nn.Embedding(vocabulary_size, word_size)
+        self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
+        if attention == "none":
+            self.attention = None
+            self.sequence = self.cell.sequence(word_size, hidden_size, batch_first=True)
+        else:
+            self.attention = ATTENTION[attention](region_size, hidden_size, attention_size)
+            self.word_gates = nn.Linear(word_size, gates)
+            self.context_gates = nn.Linear(region_size, gates, bias=False)
+            # three products with the hidden state in one: the cell's gates, the query, the gate on the context
+            self.splits = [gates, self.attention.query_size, region_size if gate else 0]
+            self.from_hidden = nn.Linear(hidden_size, sum(self.splits))
+
+    def prepare(self, features: Tensor) -> Memory:
+        """Regions (N, R, E) -> all that can be computed before the first word."""
+        regions = self.dropout(self.project(features))  # (N, R, project or E)
+        state = torch.tanh(self.first(regions.mean(1))).chunk(self.cell.states, -1)
+        return Memory(state, regions, self.attention.keys(regions) if self.attention else regions[:, :0])
+
+    def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor | None]:
+        """One word: the last words (B,) -> scores for the next (B, V), the state after, where it looked (B, R) or None.
+
+        B is N or a multiple of it, the K captions of a picture behind each other; the regions are not repeated for them.
+        The first state is `memory.state`, each row repeated K times.
+        """
+        if self.attention is None:
+            _, after = self.sequence(self._embed(words).unsqueeze(1), self._pack_state(state))
+            state, weights = self._unpack_state(after), None
+        else:
+            state, weights = self._look_and_advance(self.word_gates(self._embed(words)), state, memory)
+        return self.vocabulary(self.dropout(state[0])), state, weights
+
+    def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
+        """All known words at once: scores (L, V) and attention (L, R), in the order of `words.data`.
+
+        `words` are the input ids (`<start>` first) of B captions, longest first, packed by time: step t holds only the
+        captions still running. `image_of` (B,) tells each caption's row of `features` (N, R, E).
+        """
+        memory = self.prepare(features).rows(image_of)  # (B, ...)
+        inputs = self._embed(words.data)  # (L, W)
+        if self.attention is None:
+            packed = PackedSequence(inputs, words.batch_sizes)
+            hidden, weights = self.sequence(packed, self._pack_state(memory.state))[0].data, None
+        else:
+            state, states, looks = memory.state, [], []
+            for x in self.word_gates(inputs).split(words.batch_sizes.tolist()):  # x: (running, gates)
+                running = slice(len(x))
+                state, look = self._look_and_advance(x, tuple(s[running] for s in state), memory.rows(running))
+                states.append(state[0])
+                looks.append(look)
+            hidden, weights = torch.cat(states), torch.cat(looks)  # (L, D), (L, R)
+        return self.vocabulary(self.dropout(hidden)), weights
+
+    def _look_and_advance(self, x: Tensor, state: State, memory: Memory) -> tuple[State, Tensor]:
+        """The word's gates (B, gates), the state, N pictures' memory -> the state after and the attention (B, R)."""
+        pictures = len(memory.regions)
+        h, query, gate = self.from_hidden(state[0]).split(self.splits, -1)
+        weights = self.attention(query.unflatten(0, (pictures, -1)), memory.keys)  # (N, K, R)
+        context = (weights @ memory.regions).flatten(0, 1)  # (B, E)
+        if gate.shape[-1]:
+            context = context * torch.sigmoid(gate)
+        return self.cell.step(x + self.context_gates(context), h, state), weights.flatten(0, 1)
+
+    def _embed(self, words: Tensor) -> Tensor:
+        return self.dropout(self.embedding(words))
+
+    def _pack_state(self, state: State) -> Tensor | State:
+        state = tuple(s.unsqueeze(0).contiguous() for s in state)  # (1, B, D), as nn.LSTM wants it
+        return state if self.cell.states > 1 else state[0]
+
+    def _unpack_state(self, state: Tensor | State) -> State:
+        return tuple(s.squeeze(0) for s in (state if self.cell.states > 1 else (state,)))
+
+
+DECODERS: dict[str, type[nn.Module]] = {"DecoderRNN": DecoderRNN}
+
+
+class Captioner(nn.Module):
+    """An encoder and a decoder: what is trained, saved and asked for captions."""
+
+    def __init__(self, encoder: EncoderCNN, decoder: nn.Module):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def regions(self, images: Tensor) -> Tensor:
+        """Pictures (N, 3, H, W) uint8 through the encoder; features (N, R, E) from the cache as they are."""
+        return self.encoder(images) if images.dtype == torch.uint8 else images
+
+    def forward(self, images: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pictures or features, and known captions -> scores (L, V) and attention (L, R); see the decoder's forward."""
+        return self.decoder(self.regions(images), words, image_of)
+
+    @property
+    def config(self) -> dict:
+        """Plain numbers and names from which `from_config` builds the same model again, without its weights."""
+        return {"encoder": self.encoder.config, "decoder": {"kind": type(self.decoder).__name__} | self.decoder.config}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Captioner:
+        """The inverse of `config`. Raises ValueError for a decoder of another version of this project."""
+        decoder = dict(config["decoder"])
+        kind = decoder.pop("kind")
+        if kind not in DECODERS:
+            raise ValueError(f"unknown decoder {kind!r}: this version knows {', '.join(DECODERS)}")
+        return cls(EncoderCNN(**config["encoder"]), DECODERS[kind](**decoder))

@@ -1,0 +1,127 @@
+"""The four notebooks: fit to be shown as they are committed, and running top to bottom in a fresh place."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from test_pages import offline_faults
+
+from scripts.notebooks import PROGRESS_BAR, WIDGET, WIDGET_NOTE, write_page
+
+ROOT = Path(__file__).parents[1]
+NAMES = ["0_Dataset", "1_Preliminaries", "2_Training", "3_Inference"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def notebook(request):
+    return nbformat.read(ROOT / f"{request.param}.ipynb", as_version=4)
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook) -> str:
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def texts(cell) -> list[str]:
+    """What a cell says, pictures apart."""
+    data = [output.get("data", {}) for output in cell.outputs]
+    said = [value for bundle in data for kind, value in bundle.items() if kind.startswith("text/")]
+    return said + [output.text for output in cell.outputs if "text" in output]
+
+
+def has_figure(cell) -> bool:
+    return any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def test_it_has_a_shape(notebook):
+    assert re.match(r"# \S.*\n\n\S", notebook.cells[0].source), "a title, then a promise"
+    headings = re.findall(r"^## (.+)", prose(notebook), re.M)
+    assert "Summary" in headings and "Exercises" in headings
+
+
+def test_cells_are_short(notebook):
+    assert [cell.source for cell in code_cells(notebook) if len(cell.source.splitlines()) > 12] == []
+
+
+def test_it_imports_and_does_not_redefine(notebook):
+    def defined(source: str) -> set[str]:
+        return {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+
+    library = set().union(*(defined(path.read_text(encoding="utf-8")) for path in ROOT.glob("*.py")))
+    source = "\n".join(re.sub(r"^[%!].*", "", cell.source, flags=re.M) for cell in code_cells(notebook))
+    assert defined(source) & library == set()
+    assert not re.search(r"^class ", source, re.M)
+
+
+def test_it_was_executed_and_cleaned(notebook):
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert all(cell.execution_count is None for cell in code_cells(notebook))
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    assert not any(WIDGET in output.get("data", {}) for cell in code_cells(notebook) for output in cell.outputs)
+    assert any(has_figure(cell) for cell in code_cells(notebook))
+
+
+def test_nothing_went_wrong_in_it(notebook):
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    assert [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"] == []
+    said = "\n".join(text for cell in code_cells(notebook) for text in texts(cell))
+    assert not re.search(r"Warning|Traceback| at 0x[0-9a-f]{6}", said)
+    assert not PROGRESS_BAR.search(said)
+
+
+def test_it_names_no_machine(notebook):
+    words = "\n".join([prose(notebook), *(text for c in code_cells(notebook) for text in [c.source, *texts(c)])])
+    assert re.findall(r".*(?:/home/|/root|/work|/tmp|/Users/|[A-Z]:\\).*", words) == []
+
+
+def test_a_slider_has_a_figure_beside_it(notebook):
+    cells = code_cells(notebook)
+    for here, cell in enumerate(cells):
+        if WIDGET_NOTE in texts(cell):
+            assert any(has_figure(beside) for beside in cells[max(here - 1, 0) : here + 2]), cell.source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_small(name):
+    assert (ROOT / f"{name}.ipynb").stat().st_size < 1_000_000
+
+
+def test_it_reads_offline(notebook, tmp_path):
+    write_page(notebook, tmp_path / "page.html")
+    assert offline_faults((tmp_path / "page.html").read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.notebooks
+def test_the_course_runs_in_a_fresh_place(tmp_path):
+    """What `make run` does after installing, with nothing there but the files of the repository."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    files = {name: (ROOT / name).read_bytes() for name in names if (ROOT / name).is_file()}
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    environment = {name: value for name, value in os.environ.items() if name != "DATA"}
+    for command in (["sample_data.py"], ["-m", "scripts.notebooks", "run"]):
+        subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, check=True)
+
+    pages = {name: (tmp_path / "build" / f"{name}.html").read_text(encoding="utf-8") for name in [*NAMES, "index"]}
+    assert {name: faults for name, page in pages.items() if (faults := offline_faults(page))} == {}
+    soups = {name: BeautifulSoup(page, "html.parser") for name, page in pages.items()}
+    assert [name for name in NAMES if not soups[name]("img")] == []
+    assert any(soup("math") for soup in soups.values())
+    assert [a["href"] for a in soups["index"].select("h3 a[href$=html]")] == [f"{name}.html" for name in NAMES]
+
+    made = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    kept = [path for path in made if path.parts[0] not in ("build", "data", "runs") and "__pycache__" not in path.parts]
+    assert {path.as_posix(): (tmp_path / path).read_bytes() for path in kept} == files, "the checkout stays clean"

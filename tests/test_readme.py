@@ -1,0 +1,45 @@
+"""README.md tells the truth: its commands exist, its links lead somewhere, its map shows the files there are."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+TEXT = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
+SCRIPTS = sorted({name for text in TEXT.values() for name in re.findall(r"python -m (scripts\.\w+)", text)})
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_answer_to_help(script):
+    answer = subprocess.run([sys.executable, "-m", script, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert "usage:" in answer.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_targets_exist(page):
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert set(re.findall(r"(?:`|^ *)make (\w+)", TEXT[page], re.M)) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", TEXT[page])
+    local = [link.split("#")[0] for pair in links for link in pair if link and not re.match(r"[a-z]+:|#", link)]
+    assert [link for link in local if not (ROOT / link).exists()] == []
+
+
+def test_the_map_shows_the_files_there_are():
+    lines = re.search(r"^## What is where\n.*?^```text\n(.*?)^```", TEXT["README.md"], re.M | re.S)[1].splitlines()
+    shown = {line.split()[0] for line in lines if line and not line.startswith(" ")}
+    assert [name for name in shown if not (ROOT / name).exists()] == []
+    there = [path for pattern in ("*.py", "*.ipynb", "scripts/[!_]*.py") for path in ROOT.glob(pattern)]
+    assert {path.relative_to(ROOT).as_posix() for path in there} <= shown
+
+
+def test_plain_python_commands_exist():
+    assert [name for name in re.findall(r"python (\w+\.py)", TEXT["README.md"]) if not (ROOT / name).exists()] == []

@@ -1,0 +1,166 @@
+"""What a user relies on when words become ids and ids words."""
+
+import json
+import random
+
+import pytest
+
+from vocabulary import SPECIALS, Vocabulary, _split_treebank, tokenize
+
+CAPTIONS = ["A dog runs.", "a dog sleeps", "The dog runs, and the cat sleeps!", "a bird"]
+
+
+# --- words
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("A man riding a wave on top of a surfboard.", "a man riding a wave on top of a surfboard"),
+        ("  Two dogs,one cat , and a bird . \n", "two dogs one cat and a bird"),
+        ("The dog's bowl isn't full", "the dog 's bowl is n't full"),
+        ("It cannot fly; it's gonna fall", "it can not fly it 's gon na fall"),
+        ("Cannot wanna gotta gimme lemme", "can not wan na got ta gim me lem me"),
+        ('A sign says "stop" (in red) - really?!', "a sign says stop in red really"),
+        ("The dog\u2019s \u201cred\u201d bowl", "the dog 's red bowl"),
+        ("A black-and-white t-shirt at 6:53, 3,000 people", "a black-and-white t-shirt at 6:53 3,000 people"),
+        ("A cat. It sleeps... on a mat..", "a cat it sleeps on a mat"),
+        ("Mr. Smith on Chapel St. in the U.S. at 5 p.m.", "mr. smith on chapel st. in the u.s. at 5 p.m."),
+        ("A caf\u00e9 & bar", "a caf\u00e9 & bar"),
+        ("", ""),
+        (" .!? \n", ""),
+    ],
+)
+def test_tokenize(caption, words):
+    assert tokenize(caption) == words.split()
+
+
+def test_the_fast_path_for_plain_captions_changes_nothing():
+    pieces = ["a", "dog", "cannot", "cannots", "gonna", "wanna", "lemme", "can", "not", "st", "x", "st.", "x.", "dog."]
+    pieces += [",", ",,", ".", "..", "dog,cat", "cat,,dog", ".cat"]
+    rng = random.Random(0)
+    for _ in range(3000):
+        caption = rng.choice((" ", "  ", "")).join(rng.choices(pieces, k=rng.randint(0, 5)))
+        caption += rng.choice(("", ".", " .", ". ", ".\n", ",", " "))
+        assert tokenize(caption) == _split_treebank(caption), repr(caption)
+
+
+# --- ids
+
+
+def test_specials_then_falling_count_then_alphabet():
+    vocabulary = Vocabulary(CAPTIONS)
+    assert vocabulary.words == [*SPECIALS, "a", "dog", "runs", "sleeps", "the", "and", "bird", "cat"]
+    assert (vocabulary.pad, vocabulary.start, vocabulary.end, vocabulary.unk) == (0, 1, 2, 3)
+    assert [vocabulary[word] for word in ("<pad>", "<start>", "<end>", "<unk>", "a")] == [0, 1, 2, 3, 4]
+    assert vocabulary["zebra"] == vocabulary.unk and "zebra" not in vocabulary and "dog" in vocabulary
+    assert len(vocabulary) == 12
+
+
+def test_ids_do_not_depend_on_the_order_of_captions():
+    assert Vocabulary(reversed(CAPTIONS)).words == Vocabulary(CAPTIONS).words
+
+
+def test_threshold_keeps_words_that_occur_that_often():
+    vocabulary = Vocabulary(CAPTIONS, threshold=3)  # "a" and "dog" occur exactly three times
+    assert vocabulary.words == [*SPECIALS, "a", "dog"]
+    assert vocabulary.counts["cat"] == 1 and vocabulary.threshold == 3
+    assert len(Vocabulary(CAPTIONS, threshold=4)) == 4
+
+
+def test_max_words_keeps_the_most_frequent():
+    assert Vocabulary(CAPTIONS, max_words=3).words == [*SPECIALS, "a", "dog", "runs"]
+    assert Vocabulary(CAPTIONS, threshold=3, max_words=100).words == [*SPECIALS, "a", "dog"]
+
+
+def test_encode_and_decode():
+    vocabulary = Vocabulary(CAPTIONS, threshold=2)
+    ids = vocabulary.encode("The dog sleeps, zebra!")
+    assert ids == [1, vocabulary["the"], vocabulary["dog"], vocabulary["sleeps"], 3, 2]
+    assert vocabulary.encode(["the", "dog", "sleeps", "zebra"]) == ids
+    assert vocabulary.decode(ids) == "the dog sleeps <unk>"
+    assert vocabulary.decode([*ids, vocabulary["dog"], 0, 0]) == "the dog sleeps <unk>"  # nothing after the end
+    assert vocabulary.decode(ids[1:-1]) == "the dog sleeps <unk>"  # needs neither start nor end
+    assert vocabulary.encode("") == vocabulary.encode("...") == [1, 2] and vocabulary.decode([1, 2]) == ""
+
+
+def test_max_words_cuts_the_words_and_keeps_the_end():
+    vocabulary = Vocabulary(CAPTIONS)
+    assert vocabulary.decode(vocabulary.encode("a dog runs", max_words=2)) == "a dog"
+    assert vocabulary.encode("a dog runs", max_words=2)[-1] == vocabulary.end
+    assert vocabulary.encode("a dog", max_words=2) == vocabulary.encode("a dog")
+
+
+def test_decode_refuses_foreign_ids():
+    for number in (-1, 12):
+        with pytest.raises(ValueError, match=f"id {number} is not in this vocabulary of 12 words"):
+            Vocabulary(CAPTIONS).decode([1, number])
+
+
+def test_words_that_look_like_specials_stay_words():
+    vocabulary = Vocabulary(["a <start> sign <end> <end>", "<unk> <pad>"])
+    assert vocabulary.words[:4] == list(SPECIALS) and not set(SPECIALS) & set(vocabulary.words[4:])
+    assert vocabulary.decode(vocabulary.encode("a <end> sign")) == "a end sign"
+    assert vocabulary.encode(["<pad>", "<end>", "a"]) == [1, 3, 3, vocabulary["a"], 2]
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="list of captions, not from the one caption 'a dog'"):
+        Vocabulary("a dog")
+    for arguments in ({"threshold": 0}, {"max_words": 0}):
+        with pytest.raises(ValueError, match="must be at least 1"):
+            Vocabulary(CAPTIONS, **arguments)
+
+
+# --- on disk
+
+
+def test_save_and_load(tmp_path):
+    vocabulary = Vocabulary([*CAPTIONS, "un caf\u00e9"], threshold=2)
+    vocabulary.save(tmp_path / "vocabulary.json")
+    content = json.loads((tmp_path / "vocabulary.json").read_text(encoding="utf-8"))
+    assert content["words"] == vocabulary.words
+    loaded = Vocabulary.load(tmp_path / "vocabulary.json")
+    assert (loaded.words, loaded.counts, loaded.threshold) == (vocabulary.words, vocabulary.counts, 2)
+    assert loaded.encode(CAPTIONS[2]) == vocabulary.encode(CAPTIONS[2])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '["a"]',
+        '{"words": ["a", "b"], "threshold": 1, "counts": {}}',
+        '{"words": ["<pad>", "<start>", "<end>", "<unk>", 7], "threshold": 1, "counts": {}}',
+        '{"words": ["<pad>", "<start>", "<end>", "<unk>"], "counts": {}}',
+        '{"words": ["<pad>", "<start>", "<end>", "<unk>", "a", "a"], "threshold": 1, "counts": {}}',
+        "\x80\xff",
+    ],
+)
+def test_another_file_is_refused_in_one_sentence(tmp_path, text):
+    (tmp_path / "v.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"v\.json is not a vocabulary"):
+        Vocabulary.load(tmp_path / "v.json")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No vocabulary at .*v\.json"):
+        Vocabulary.load(tmp_path / "v.json")
+
+
+def test_from_words():
+    vocabulary = Vocabulary.from_words(["dog", "a"])
+    assert vocabulary.words == [*SPECIALS, "dog", "a"] and vocabulary["a"] == 5
+    assert Vocabulary.from_words(vocabulary.words).words == vocabulary.words
+    for words in (["a", "a"], ["a", "<end>"]):
+        with pytest.raises(ValueError, match="twice"):
+            Vocabulary.from_words(words)
+
+
+def test_coverage_tells_what_a_threshold_costs():
+    rows = Vocabulary.coverage(["a a a b", "b c"], (1, 2, 3, 4))
+    assert rows == [(1, 3, 1.0, 1.0), (2, 2, 2 / 3, 5 / 6), (3, 1, 1 / 3, 0.5), (4, 0, 0.0, 0.0)]
+    assert Vocabulary.coverage(Vocabulary(["a a a b", "b c"], threshold=3).counts, (1, 2, 3, 4)) == rows
+    assert Vocabulary.coverage([], [1]) == [(1, 0, 0.0, 0.0)]

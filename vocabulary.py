@@ -1,0 +1,191 @@
+"""Words <-> ids: how a caption becomes the numbers a decoder reads and writes, and back.
+
+Comes in: captions as people wrote them. Goes out: lower-case words without punctuation (`tokenize`), their ids
+(`Vocabulary.encode`) and a readable caption again (`Vocabulary.decode`). Pure Python: this file knows neither tensors
+nor images, and it keeps its words as plain JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nltk.tokenize import NLTKWordTokenizer
+
+SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
+
+# What COCO's evaluation drops after tokenising; the dots, brackets and dashes that NLTK leaves as they are.
+PUNCTUATION = frozenset(
+    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "..", "...", ";"]
+) | frozenset('"()[]{}<>*/\u2026\u2013\u2014')
+
+_treebank = NLTKWordTokenizer()
+_TYPOGRAPHIC = str.maketrans({"\u2018": "'", "\u2019": "'", "\u00b4": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "})
+# A stop at the end of a word ends a sentence, unless the word is an abbreviation: mr. , st. , u.s. , p.m.
+_ABBREVIATION = r"(?:mr|mrs|ms|dr|st|ave|jr|sr|vs|[a-z](?:\.[a-z])*)\."
+_STOP = re.compile(rf"(?<!\S)(?!{_ABBREVIATION})(\S*[^\s.])\.(?=[\s\"'),;:/\]]|$)")
+_COMMA = re.compile(r",(?!\d)")
+# Of a hundred captions 97 are plain words, which need no grammar; but the Treebank splits these six in two.
+_PLAIN = re.compile(rf"(?!.*\b(?:(?:cannot|gimme|gonna|gotta|lemme|wanna)\b|{_ABBREVIATION}))[a-z ,]*\.?\s*")
+
+
+def tokenize(caption: str) -> list[str]:
+    """The words of a caption: lower case, split as in the Penn Treebank ("dog's" -> dog 's), punctuation dropped.
+
+    Captions and references pass through here alike, so that training and metrics speak of the same words.
+    """
+    text = caption.lower()
+    if _PLAIN.fullmatch(text):
+        return text.rstrip(". \t\r\n\f\v").replace(",", " ").split()
+    return _split_treebank(text)
+
+
+def _split_treebank(text: str) -> list[str]:
+    text = _STOP.sub(r"\1 . ", text.translate(_TYPOGRAPHIC))
+    text = _COMMA.sub(" ", text)  # NLTK stumbles over two in a row
+    # NLTK cuts off the last stop of a text, "mr." or not: so it gets one of its own.
+    return [token for token in _treebank.tokenize(f"{text} .") if token not in PUNCTUATION]
+
+
+class Vocabulary:
+    """The words a model knows, with ids that do not depend on the order of the captions.
+
+    Comes in: the captions of the *training* split, `threshold`, how often a word must occur to be kept, and
+    `max_words`, how many words are kept at most, the most frequent first. `words` are in id order: the four specials,
+    then by falling count, ties by alphabet. `counts` holds every word that was read, also those not kept.
+    Raises ValueError if `threshold` or `max_words` is not positive.
+    """
+
+    pad, start, end, unk = range(4)
+
+    def __init__(self, captions: Iterable[str] = (), threshold: int = 1, max_words: int | None = None) -> None:
+        if threshold < 1 or (max_words is not None and max_words < 1):
+            raise ValueError(f"threshold and max_words must be at least 1, not {threshold} and {max_words}.")
+        counts = _count(captions)
+        kept = [word for word, count in counts.items() if count >= threshold][:max_words]
+        self._set([*SPECIALS, *kept], counts, threshold)
+
+    def _set(self, words: list[str], counts: dict[str, int], threshold: int) -> None:
+        self.words = words
+        self.counts = counts
+        self.threshold = threshold
+        self._ids = {word: number for number, word in enumerate(words)}
+
+    @classmethod
+    def from_words(cls, words: Iterable[str]) -> Vocabulary:
+        """A vocabulary of exactly these words, in this order; the specials are put in front unless they are there.
+
+        Raises ValueError if a word occurs twice or is one of the specials.
+        """
+        words = list(words)
+        if tuple(words[: len(SPECIALS)]) != SPECIALS:
+            words = [*SPECIALS, *words]
+        repeated = [word for word, count in Counter(words).items() if count > 1]
+        if repeated:
+            raise ValueError(f"The word {repeated[0]!r} occurs twice in a list of words: each may have one id only.")
+        vocabulary = cls()
+        vocabulary._set(words, {}, 1)
+        return vocabulary
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
+    def __getitem__(self, word: str) -> int:
+        return self._ids.get(word, self.unk)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} words, threshold {self.threshold})"
+
+    def encode(self, caption: str | list[str], max_words: int | None = None) -> list[int]:
+        """Ids of a caption, or of words already split, between `start` and `end`; at most `max_words` words are kept.
+
+        What merely looks like a special, "<end>" in a caption, is an unknown word.
+        """
+        words = tokenize(caption) if isinstance(caption, str) else caption
+        ids = [self.unk if word in SPECIALS else self[word] for word in words[:max_words]]
+        return [self.start, *ids, self.end]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The caption that ids spell, up to the first `end`; `pad` and `start` are skipped.
+
+        Raises ValueError if an id is not in the vocabulary.
+        """
+        words = []
+        for number in map(int, ids):
+            if number == self.end:
+                break
+            if not 0 <= number < len(self.words):
+                raise ValueError(f"The id {number} is not in this vocabulary of {len(self)} words.")
+            if number not in (self.pad, self.start):
+                words.append(self.words[number])
+        return " ".join(words)
+
+    def save(self, path: str | Path) -> None:
+        """Write the vocabulary as JSON: the words in id order, the threshold, the counts."""
+        content = {"words": self.words, "threshold": self.threshold, "counts": self.counts}
+        Path(path).write_text(json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Read a vocabulary that `save` wrote.
+
+        Raises FileNotFoundError if there is no such file, ValueError if it is something else or damaged.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"No vocabulary at {path}: build one from the training captions first.") from None
+        except ValueError as error:  # broken JSON, or no text at all
+            raise ValueError(f"{path} is not a vocabulary: {error}.") from None
+        if not _is_vocabulary(content):
+            raise ValueError(f"{path} is not a vocabulary: it lacks words (with {' '.join(SPECIALS)} first) or counts.")
+        try:
+            vocabulary = cls.from_words(content["words"])
+        except ValueError as error:
+            raise ValueError(f"{path} is not a vocabulary: {error}") from None
+        vocabulary.counts, vocabulary.threshold = content["counts"], content["threshold"]
+        return vocabulary
+
+    @staticmethod
+    def coverage(
+        captions: Iterable[str] | Mapping[str, int], thresholds: Iterable[int]
+    ) -> list[tuple[int, int, float, float]]:
+        """What a threshold costs: (threshold, words kept, their share of distinct words, their share of all tokens).
+
+        Comes in: captions, or counts such as `vocabulary.counts`. Goes out: a row for each threshold, shares in 0..1.
+        """
+        counts = captions if isinstance(captions, Mapping) else _count(captions)
+        tokens = sum(counts.values())
+        rows = []
+        for threshold in thresholds:
+            kept = [count for count in counts.values() if count >= threshold]
+            rows.append((threshold, len(kept), len(kept) / max(1, len(counts)), sum(kept) / max(1, tokens)))
+        return rows
+
+
+def _count(captions: Iterable[str]) -> dict[str, int]:
+    """How often each word occurs, most frequent first, ties by alphabet: independent of the captions' order."""
+    if isinstance(captions, str):
+        raise ValueError(f"A vocabulary is built from a list of captions, not from the one caption {captions[:40]!r}.")
+    counts = Counter(word for caption in captions for word in tokenize(caption))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _is_vocabulary(content: Any) -> bool:
+    if not isinstance(content, dict) or not isinstance(content.get("threshold"), int):
+        return False
+    words, counts = content.get("words"), content.get("counts")
+    return (
+        isinstance(words, list)
+        and all(isinstance(word, str) for word in words)
+        and tuple(words[: len(SPECIALS)]) == SPECIALS
+        and isinstance(counts, dict)
+        and all(isinstance(count, int) for count in counts.values())
+    )
