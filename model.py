@@ -116,8 +116,8 @@ def small_cnn(width: int = 32) -> nn.Sequential:
     return nn.Sequential(
         block(3, width, 2),
         block(width, 2 * width, 2),
-        block(2 * width, 4 * width, 1),
-        block(4 * width, 4 * width, 2),
+        block(2 * width, 4 * width, 2),
+        block(4 * width, 4 * width, 1),
         block(4 * width, 8 * width, 1),
     )
 
@@ -281,6 +281,26 @@ CELLS = {
 # ---------------------------------------------------------------------------------------------------------- decoder
 
 
+class Prefixes(torch.autograd.Function):
+    """x -> x[:n] for every n in `sizes`, as plain slicing gives, with one gradient buffer for all slices instead of one each.
+
+    The time loop asks for the captions still running at every step; the gradient of plain slices would fill and add a
+    whole (B, R, E) of zeros per step, half the time of training.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+        ctx.shape = x.shape
+        return tuple(x[:n].view_as(x[:n]) for n in sizes)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].new_zeros(ctx.shape)
+        for gradient in gradients:
+            total[: len(gradient)] += gradient
+        return total, None
+
+
 class Memory(NamedTuple):
     """What does not depend on the words, computed once per picture by `prepare`; first dimension N, or B when gathered."""
 
@@ -347,7 +367,8 @@ class DecoderRNN(nn.Module):
         """Regions (N, R, E) -> all that can be computed before the first word."""
         regions = self.dropout(self.project(features))  # (N, R, project or E)
         state = torch.tanh(self.first(regions.mean(1))).chunk(self.cell.states, -1)
-        return Memory(state, regions, self.attention.keys(regions) if self.attention else regions[:, :0])
+        keys = self.attention.keys(regions) if self.attention else regions[:, :0]
+        return Memory(state, regions.to(keys.dtype), keys)
 
     def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor | None]:
         """One word: the last words (B,) -> scores for the next (B, V), the state after, where it looked (B, R) or None.
@@ -374,10 +395,11 @@ class DecoderRNN(nn.Module):
             packed = PackedSequence(inputs, words.batch_sizes)
             hidden, weights = self.sequence(packed, self._pack_state(memory.state))[0].data, None
         else:
+            sizes = words.batch_sizes.tolist()
             state, states, looks = memory.state, [], []
-            for x in self.word_gates(inputs).split(words.batch_sizes.tolist()):  # x: (running, gates)
-                running = slice(len(x))
-                state, look = self._look_and_advance(x, tuple(s[running] for s in state), memory.rows(running))
+            steps = (self.word_gates(inputs).split(sizes), Prefixes.apply(memory.regions, sizes), Prefixes.apply(memory.keys, sizes))
+            for x, regions, keys in zip(*steps, strict=True):  # x: (running, gates)
+                state, look = self._look_and_advance(x, tuple(s[: len(x)] for s in state), Memory((), regions, keys))
                 states.append(state[0])
                 looks.append(look)
             hidden, weights = torch.cat(states), torch.cat(looks)  # (L, D), (L, R)

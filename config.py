@@ -1,0 +1,95 @@
+"""Settings and the named presets: what notebooks and scripts read, and nobody else.
+
+A `Config` is plain numbers and names; the library's functions take plain arguments, so a setting means what it says there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from training import Plan
+
+
+@dataclass(frozen=True)
+class Config:
+    """One way to build and train a captioner. The defaults learn the drawn sample on a laptop."""
+
+    dataset: str = "sample"  # "sample", "coco", "flickr8k" or a folder
+
+    # words
+    threshold: int = 1  # a word must occur so often in the training captions
+    max_words: int | None = None  # and be among the so many most frequent ones; None: no limit
+    caption_words: int = 30  # longer captions are cut
+
+    # encoder
+    encoder: str = "small"  # or any torchvision classifier, e.g. "resnet50"
+    weights: str | None = None  # a name of torchvision's ("IMAGENET1K_V1"), a file, or None
+    image_size: int | None = None  # pixels; None: what the encoder was made for
+    grid: int | None = 8  # regions per side; None: the encoder's own
+    finetune: int | None = None  # so many last blocks learn; 0: frozen, features are cached; None: all
+
+    # decoder
+    cell: str = "lstm"  # rnn, gru, lstm
+    attention: str = "additive"  # none, additive, dot
+    gate: bool = False
+    word_size: int = 128
+    hidden_size: int = 256
+    attention_size: int = 128
+    project: int | None = None  # shrink the regions to so many numbers first
+    dropout: float = 0.1
+
+    # batches
+    images_per_batch: int = 16
+    captions_per_image: int = 5
+    jitter: float = 0.0  # brightness and contrast of training pictures vary by this share
+
+    # training
+    epochs: int = 20
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    label_smoothing: float = 0.0
+    teacher_forcing: float = 1.0
+    patience: int | None = None
+    seed: int = 0
+
+    def plan(self) -> Plan:
+        """The part of the settings that `training.fit` takes."""
+        return Plan(**{name: getattr(self, name) for name in Plan.__dataclass_fields__ if hasattr(self, name)})
+
+    def encoder_options(self) -> dict:
+        """The arguments of `EncoderCNN`."""
+        names = ("weights", "image_size", "grid", "finetune")
+        return {"name": self.encoder} | {name: getattr(self, name) for name in names}
+
+    def decoder_options(self) -> dict:
+        """The arguments of `DecoderRNN` beside the sizes of vocabulary and features."""
+        names = ("word_size", "hidden_size", "attention_size", "cell", "attention", "gate", "project", "dropout")
+        return {name: getattr(self, name) for name in names}
+
+
+# Photographs: an ImageNet network, frozen, its features cached; words seen once or twice are left out.
+PHOTOGRAPHS = Config(
+    dataset="coco",
+    threshold=5,
+    caption_words=20,
+    encoder="resnet50",
+    weights="IMAGENET1K_V2",
+    grid=None,
+    finetune=0,
+    word_size=512,
+    hidden_size=512,
+    attention_size=512,
+    project=512,
+    dropout=0.5,
+    images_per_batch=32,
+    epochs=12,
+    learning_rate=1.2e-3,
+)
+
+PRESETS = {"sample": Config(), "photographs": PHOTOGRAPHS}
+
+
+def for_dataset(dataset: str) -> Config:
+    """The preset that suits a dataset: the drawn sample's own, or the one for photographs."""
+    return PRESETS["sample"] if dataset == "sample" else replace(PHOTOGRAPHS, dataset=dataset)
