@@ -1,8 +1,8 @@
 """A trained captioner as a folder: saved so that it can be built again from the folder alone.
 
 `model.safetensors` holds the weights, `config.json` how to build the model (picture size and normalisation with it),
-`vocabulary.json` the words, `training.pt` what a stopped run needs to go on. Tensors, JSON and plain containers only: no
-pickled class is ever saved or loaded. What it does not know: how a model is trained.
+`vocabulary.json` the words, `training.pt` what a stopped run needs to go on. Tensors, JSON and plain containers only:
+no pickled class is ever saved or loaded. What it does not know: how a model is trained.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no checkpoint at {folder}: train one with 2_Training.ipynb or python -m scripts.train")
+        raise FileNotFoundError(
+            f"no checkpoint at {folder}: train one with 2_Training.ipynb or python -m scripts.train"
+        )
     for name in ("config.json", "vocabulary.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"the checkpoint {folder} is incomplete: {name} is missing; copy or train it again")
@@ -59,16 +61,22 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder / 'config.json'} is not a checkpoint's config: copy or train it again") from None
     if version != VERSION:
-        raise ValueError(f"{folder} is a checkpoint of version {version}, this project reads version {VERSION}: train it again")
+        raise ValueError(
+            f"{folder} is a checkpoint of version {version}, this project reads version {VERSION}: train it again"
+        )
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     try:
         model = Captioner.from_config(config["model"])
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{folder}: weights and config do not fit together ({reason}): copy or train it again") from None
+        raise ValueError(
+            f"{folder}: weights and config do not fit together ({reason}): copy or train it again"
+        ) from None
     if len(vocabulary) != model.decoder.config["vocabulary_size"]:
-        raise ValueError(f"{folder}: vocabulary.json has {len(vocabulary)} words, the model another number: copy it again")
+        raise ValueError(
+            f"{folder}: vocabulary.json has {len(vocabulary)} words, the model another number: copy it again"
+        )
     return Checkpoint(model.to(device).eval(), vocabulary, config.get("about", {}))
 
 
@@ -102,7 +110,9 @@ class Keeper:
             return None
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state.pop("config") != model.config or state.pop("words") != self.vocabulary.words:
-            raise ValueError(f"{self.folder} holds a run of another model or vocabulary: delete it or choose another folder")
+            raise ValueError(
+                f"{self.folder} holds a run of another model or vocabulary: delete it or choose another folder"
+            )
         model.load_state_dict(state.pop("model"))
         return state
 

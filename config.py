@@ -5,6 +5,10 @@ A `Config` is plain numbers and names; the library's functions take plain argume
 
 from __future__ import annotations
 
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from training import Plan
@@ -93,3 +97,24 @@ PRESETS = {"sample": Config(), "photographs": PHOTOGRAPHS}
 def for_dataset(dataset: str) -> Config:
     """The preset that suits a dataset: the drawn sample's own, or the one for photographs."""
     return PRESETS["sample"] if dataset == "sample" else replace(PHOTOGRAPHS, dataset=dataset)
+
+
+def override(settings: Config, given: Mapping[str, str]) -> Config:
+    """The settings with some of them given as text, as a command line has them; "none" stands for None.
+
+    Raises ValueError if the text is not of the setting's type.
+    """
+    kinds = typing.get_type_hints(Config)
+    values = {}
+    for name, text in given.items():
+        kind = kinds[name]
+        options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        if text.lower() == "none" and type(None) in options:
+            values[name] = None
+            continue
+        kind = next(k for k in options if k is not type(None))
+        try:
+            values[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            raise ValueError(f"--{name.replace('_', '-')} takes {kind.__name__}, not {text!r}") from None
+    return replace(settings, **values)

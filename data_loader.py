@@ -1,7 +1,8 @@
 """Records -> batches: the picture transform, grouping by length, collating, `get_loader`.
 
-Comes in: records (coco.py), a vocabulary, and either pictures or the features computed from them (features.py). Goes out:
-a DataLoader of `Batch`: N pictures with k captions each, the captions ordered by length. What it does not know: models.
+Comes in: records (coco.py), a vocabulary, and either pictures or the features computed from them (features.py). Goes
+out: a DataLoader of `Batch`: N pictures with k captions each, the captions ordered by length. What it does not know:
+models.
 
 Nothing here depends on the number of workers: every random choice is seeded by (seed, epoch, image).
 """
@@ -26,8 +27,8 @@ from vocabulary import Vocabulary
 class Transform:
     """A picture as the encoder wants it: the whole picture resized to a square, never cropped, never flipped.
 
-    What the caption names stays in the picture, left stays left, and the encoder's grid maps onto what the student sees.
-    For training, brightness and contrast may vary by the share `jitter`; colours keep their names.
+    What the caption names stays in the picture, left stays left, and the encoder's grid maps onto what the student
+    sees. For training, brightness and contrast may vary by the share `jitter`; colours keep their names.
     """
 
     size: int
@@ -69,7 +70,9 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Called by DataLoader(pin_memory=True)."""
-        return Batch(self.image_ids, *(t.pin_memory() for t in (self.images, self.image_of, self.captions)), self.lengths)
+        return Batch(
+            self.image_ids, *(t.pin_memory() for t in (self.images, self.image_of, self.captions)), self.lengths
+        )
 
 
 class CaptionDataset(Dataset):
@@ -116,8 +119,8 @@ class CaptionDataset(Dataset):
 class ByLength(Sampler):
     """Batches of pictures whose captions are about equally long, in a new random order each epoch.
 
-    With one caption an image the batches are pure length buckets (but for the rest that fills no bucket). The epoch is set
-    from outside (`loader.batch_sampler.epoch = 3`), so that training can go on where it stopped.
+    With one caption an image the batches are pure length buckets (but for the rest that fills no bucket). The epoch is
+    set from outside (`loader.batch_sampler.epoch = 3`), so that training can go on where it stopped.
     """
 
     def __init__(self, dataset: CaptionDataset, images_per_batch: int, shuffle: bool):
@@ -173,7 +176,9 @@ def get_loader(
     Captions are cut at `max_words` words. Raises ValueError if there are no records, or one has no caption.
     """
     if (transform is None) == (features is None):
-        raise ValueError("get_loader takes pictures through `transform` or `features` from the cache: give one of the two")
+        raise ValueError(
+            "get_loader takes pictures through `transform` or `features` from the cache: give one of the two"
+        )
     if not records:
         raise ValueError("get_loader was given no records: the split is empty")
     silent = next((r for r in records if not r.captions), None)

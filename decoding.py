@@ -1,10 +1,11 @@
 """From scores to captions: greedy and beam search over any decoder.
 
-Comes in: a decoder with `prepare` and `step`, and the regions of N pictures. Goes out: a `Hypothesis` per picture: word ids,
-the log-probability of each, and where the model looked for it. What it does not know: words as text, pictures, files.
+Comes in: a decoder with `prepare` and `step`, and the regions of N pictures. Goes out: a `Hypothesis` per picture:
+word ids, the log-probability of each, and where the model looked for it. What it does not know: words as text,
+pictures, files.
 
-Padding and `<start>` are never said, nor `<unk>`: their ids are `banned`. The log-probabilities are the model's own, over
-its whole vocabulary, so that `forward` gives the same numbers for the same words.
+Padding and `<start>` are never said, nor `<unk>`: their ids are `banned`. The log-probabilities are the model's own,
+over its whole vocabulary, so that `forward` gives the same numbers for the same words.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def greedy(
 ) -> list[Hypothesis]:
     """The likeliest next word, again and again: regions (N, R, E) -> one hypothesis per picture, in their order.
 
-    A caption has at most `max_length` ids, `<end>` counted; without `<end>` it is not `finished`. Its score is the sum of its
-    log-probabilities.
+    A caption has at most `max_length` ids, `<end>` counted; without `<end>` it is not `finished`. Its score is the sum
+    of its log-probabilities.
     """
     memory = decoder.prepare(features)
     state, words = memory.state, torch.full((len(features),), START, device=features.device)
@@ -78,8 +79,8 @@ def beam(
 ) -> list[Hypothesis]:
     """Beam search over all pictures at once: regions (N, R, E) -> the best hypothesis per picture, in their order.
 
-    Of all continuations of a picture's live hypotheses the `width` best go on; one that says `<end>` is finished, and keeps
-    its place among the `width`. The result is the finished hypothesis with the highest score, the sum of its
+    Of all continuations of a picture's live hypotheses the `width` best go on; one that says `<end>` is finished, and
+    keeps its place among the `width`. The result is the finished hypothesis with the highest score, the sum of its
     log-probabilities / length ** `length_penalty` (0: the plain sum, which favours short captions; 1: the mean); where
     nothing has finished after `max_length` ids, the best unfinished one.
     """

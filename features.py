@@ -1,8 +1,9 @@
 """Pictures -> a frozen encoder, once -> features on disk, memory-mapped.
 
-Comes in: records and an encoder that does not learn. Goes out: `Features`, a mapping from image id to its regions (R, E),
-backed by one `.npy` file of float16 that is never read whole. Beside it a small JSON says which images, which encoder, which
-transform, and how many rows are done, so that an interrupted extraction goes on. What it does not know: captions.
+Comes in: records and an encoder that does not learn. Goes out: `Features`, a mapping from image id to its regions (R,
+E), backed by one `.npy` file of float16 that is never read whole. Beside it a small JSON says which images, which
+encoder, which transform, and how many rows are done, so that an interrupted extraction goes on. What it does not know:
+captions.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Features(Mapping):
         if about is None or not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no features here; make them with python -m scripts.features")
         if about["done"] < len(about["image_ids"]):
-            raise ValueError(f"{self.path}: only {about['done']} of {len(about['image_ids'])} images are done; run it again")
+            raise ValueError(
+                f"{self.path}: only {about['done']} of {len(about['image_ids'])} images are done; run it again"
+            )
         self.row = {image_id: i for i, image_id in enumerate(about["image_ids"])}
         self.shape = tuple(about["shape"][1:])
         self.encoder = about["encoder"]
@@ -85,22 +88,31 @@ def extract(
 ) -> Features:
     """Run every record's picture through the encoder into `path` (.npy), going on where an earlier run was stopped.
 
-    Raises ValueError if the encoder learns, if the file belongs to other images or another encoder, or if features are not
-    finite in float16 or all zero; OSError if the disk has no room for the file.
+    Raises ValueError if the encoder learns, if the file belongs to other images or another encoder, or if features are
+    not finite in float16 or all zero; OSError if the disk has no room for the file.
     """
     path = Path(path)
     if not encoder.frozen:
-        raise ValueError("features are computed once, but this encoder learns: set finetune=0 or train from the pictures")
+        raise ValueError(
+            "features are computed once, but this encoder learns: set finetune=0 or train from the pictures"
+        )
     if not records:
         raise ValueError("no records to extract features from: the split is empty")
     image_ids = [record.image_id for record in records]
     shape = (len(records), encoder.regions, encoder.feature_size)
-    about = {"image_ids": image_ids, "shape": list(shape), "encoder": encoder.config, "fingerprint": fingerprint(encoder)}
+    about = {
+        "image_ids": image_ids,
+        "shape": list(shape),
+        "encoder": encoder.config,
+        "fingerprint": fingerprint(encoder),
+    }
     before = _about(path)
     if before is not None and path.is_file():
         done = before.pop("done")
         if before != about:
-            raise ValueError(f"{path} holds features of other images or of another encoder: delete it or choose another name")
+            raise ValueError(
+                f"{path} holds features of other images or of another encoder: delete it or choose another name"
+            )
         if done == len(records):
             return Features(path)
         rows = np.lib.format.open_memmap(path, mode="r+")
@@ -139,7 +151,9 @@ def _check_room(path: Path, shape: tuple[int, ...]) -> None:
     free = shutil.disk_usage(folder).free
     print(f"{path}: {size / 1e6:,.0f} MB of features for {shape[0]:,} images")
     if size > free:
-        raise OSError(f"{path} needs {size / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free: make room or choose grid=…")
+        raise OSError(
+            f"{path} needs {size / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free: make room or choose grid=…"
+        )
 
 
 def _about(path: Path) -> dict | None:

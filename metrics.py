@@ -1,10 +1,11 @@
 """Is the caption true, and did the model look at what it named?
 
-Comes in: captions as text, records with annotated objects (coco.py), attention maps as arrays. Goes out: numbers. What it
-does not know: models, tensors, files.
+Comes in: captions as text, records with annotated objects (coco.py), attention maps as arrays. Goes out: numbers. What
+it does not know: models, tensors, files.
 
-Truth: the objects that a caption names against the objects that are there (CHAIR; Rohrbach et al. 2018, arXiv 1809.02156).
-Grounding: does attention's peak fall inside the mask of the thing named (the pointing game; Zhang et al. 2016)?
+Truth: the objects that a caption names against the objects that are there (CHAIR; Rohrbach et al. 2018, arXiv
+1809.02156). Grounding: does attention's peak fall inside the mask of the thing named (the pointing game; Zhang et al.
+2016)?
 """
 
 from __future__ import annotations
@@ -102,15 +103,17 @@ SYNONYMS = {
     "hair drier": "",
     "toothbrush": "",
 }
-COLORS = frozenset("red orange yellow green blue purple pink brown black white gray grey".split())
-SIZES = frozenset("small little tiny large big huge".split())
-CLOTHING = frozenset(("in", "wearing"))  # "a man in blue": the colour of the clothes
+COLORS = frozenset(
+    ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray", "grey")
+)
+SIZES = frozenset(("small", "little", "tiny", "large", "big", "huge"))
+CLOTHING = (("in",), ("wearing",), ("dressed", "in"))  # "a man in blue": the colour of the clothes
 
 
 def _plural(noun: str) -> str:
     if noun.endswith(("s", "sh", "ch", "x")):
         return noun + "es"
-    if noun.endswith("f") and noun != "giraffe":
+    if noun.endswith("f"):
         return noun[:-1] + "ves"
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return noun[:-1] + "ies"
@@ -142,41 +145,53 @@ class Mention(NamedTuple):
 def mentions(tokens: Sequence[str]) -> list[Mention]:
     """The COCO categories that a caption's tokens name, in order, with their colours.
 
-    "Orange" is the fruit only where no noun follows that it could colour.
+    "Orange" is the fruit only where it is not a colour: of a noun that follows, or of clothes.
     """
+    tokens = tuple(tokens)
     found, i = [], 0
     while i < len(tokens):
-        for length in range(LONGEST, 0, -1):
-            category = NAMES.get(tuple(tokens[i : i + length]))
-            if category and not (tokens[i] == "orange" and _is_adjective(tokens, i)):
-                found.append(Mention(category, _color(tokens, i, i + length), i, i + length))
-                i += length
-                break
-        else:
-            i += 1
+        length = _noun(tokens, i)
+        if length and not (tokens[i] == "orange" and _is_adjective(tokens, i)):
+            noun = tokens[i : i + length]
+            found.append(Mention(NAMES[noun], _color(tokens, i, i + length), i, i + length))
+        i += max(length, 1)
     return found
 
 
-def _is_adjective(tokens: Sequence[str], i: int) -> bool:
-    before, after = tokens[i - 1 : i], tokens[i + 1 : i + 2]
-    return (bool(after) and tuple(after) in NAMES) or tuple(before) in (("in",), ("wearing",))
+def _noun(tokens: tuple[str, ...], i: int) -> int:
+    """How many tokens the name of a category at place i has, the longest there is; 0 for none."""
+    lengths = range(min(LONGEST, len(tokens) - i), 0, -1)
+    return next((length for length in lengths if tokens[i : i + length] in NAMES), 0)
 
 
-def _color(tokens: Sequence[str], start: int, end: int) -> str | None:
+def _is_adjective(tokens: tuple[str, ...], i: int) -> bool:
+    after = i + 1
+    while after < len(tokens) and (tokens[after] in COLORS | SIZES or tokens[after : after + 1] == ("and",)):
+        after += 1
+    followed = after < len(tokens) and tokens[after - 1] != "and" and _noun(tokens, after) > 0
+    return followed or tokens[max(i - 1, 0) : i] in (("in",), ("wearing",))
+
+
+def _color(tokens: tuple[str, ...], start: int, end: int) -> str | None:
     i = start - 1
-    while i >= 0 and (tokens[i] in SIZES or tokens[i] in COLORS):
+    while i >= 0 and tokens[i] in COLORS | SIZES:
         if tokens[i] in COLORS:
             return tokens[i]
         i -= 1
-    if NAMES[tuple(tokens[start:end])] == "person" and end + 1 < len(tokens):
-        if tokens[end] in CLOTHING and tokens[end + 1] in COLORS:
-            return tokens[end + 1]
+    if NAMES[tokens[start:end]] == "person":
+        for words in CLOTHING:
+            color = tokens[end + len(words) : end + len(words) + 1]
+            if tokens[end : end + len(words)] == words and color and color[0] in COLORS:
+                return color[0]
     return None
 
 
 @dataclass(frozen=True)
 class Truthfulness:
-    """Shares between 0 and 1 over a split, and means per caption. CHAIR-i and CHAIR-s are 1 - true_share, 1 - true_captions."""
+    """Shares between 0 and 1 over a split, and means per caption.
+
+    CHAIR-i is 1 - true_share, CHAIR-s is 1 - true_captions.
+    """
 
     captions: int
     named: float  # (colour, category) pairs named per caption
@@ -189,8 +204,9 @@ class Truthfulness:
 def truthfulness(captions: Mapping, records: Iterable) -> Truthfulness:
     """Are the (colour, category) pairs that captions name in their pictures?
 
-    `captions` is image id -> caption; `records` have instances whose `attributes["color"]` is known, as the drawn sample's
-    have. A pair counts once per caption. CHAIR-i and CHAIR-s (Rohrbach et al. 2018, eq. 1-2) with colour added.
+    `captions` is image id -> caption; `records` have instances whose `attributes["color"]` is known, as the drawn
+    sample's have. A pair counts once per caption. CHAIR-i and CHAIR-s (Rohrbach et al. 2018, eq. 1-2) with colour
+    added.
     """
     named = true = honest = there = recalled = by_people = references = count = 0
     for record in records:

@@ -1,12 +1,12 @@
 """Pictures -> regions -> words: the encoder, attention, and the recurrent decoder.
 
-Comes in: pictures as bytes (uint8) or the regions of a feature map, and captions as word ids. Goes out: a score for every
-word of the vocabulary at every place of the caption, and where the model looked. What it does not know: files, words as
-text, losses.
+Comes in: pictures as bytes (uint8) or the regions of a feature map, and captions as word ids. Goes out: a score for
+every word of the vocabulary at every place of the caption, and where the model looked. What it does not know: files,
+words as text, losses.
 
 Shapes, here and everywhere: B captions in the batch, N images (N <= B: captions share their image's regions), T words,
-L real tokens (all captions of the batch together, `<end>` counted), R regions of the grid, E feature size, D hidden size,
-A attention size, W word-embedding size, V vocabulary, K captions (or beams) of one image.
+L real tokens (all captions of the batch together, `<end>` counted), R regions of the grid, E feature size, D hidden
+size, A attention size, W word-embedding size, V vocabulary, K captions (or beams) of one image.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def best_device(name: str = "auto") -> torch.device:
 class EncoderCNN(nn.Module):
     """A classifier without its head: a picture becomes a grid of regions.
 
-    `name` is `"small"` (a CNN that learns the drawn sample from scratch) or any torchvision classifier. `weights` is the
-    name of one of torchvision's own weights for it ("IMAGENET1K_V1"), a path to a state dict, or None. The grid is the
-    network's own, or averaged to `grid` x `grid` (`grid=1`: one pooled vector). Only the last `finetune` blocks learn;
-    the others are frozen, their batch-norm statistics too. `finetune=None` trains the whole network.
+    `name` is `"small"` (a CNN that learns the drawn sample from scratch) or any torchvision classifier. `weights` is
+    the name of one of torchvision's own weights for it ("IMAGENET1K_V1"), a path to a state dict, or None. The grid is
+    the network's own, or averaged to `grid` x `grid` (`grid=1`: one pooled vector). Only the last `finetune` blocks
+    learn; the others are frozen, their batch-norm statistics too. `finetune=None` trains the whole network.
 
     Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for a missing file.
     """
@@ -71,7 +71,9 @@ class EncoderCNN(nn.Module):
         self.config = {"name": name, "image_size": self.image_size, "grid": grid, "finetune": finetune}
         if finetune is not None:
             if not 0 <= finetune <= len(network):
-                raise ValueError(f"{name} has {len(network)} blocks: finetune must be 0 to {len(network)}, not {finetune}")
+                raise ValueError(
+                    f"{name} has {len(network)} blocks: finetune must be 0 to {len(network)}, not {finetune}"
+                )
             self.frozen_blocks = network[: len(network) - finetune]
         else:
             self.frozen_blocks = network[:0]
@@ -97,7 +99,9 @@ class EncoderCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, H, W) uint8 -> regions (N, R, E), row by row from the top left."""
         if images.dtype != torch.uint8:
-            raise ValueError(f"the encoder takes pictures as uint8 (0 to 255) and normalises them itself, not {images.dtype}")
+            raise ValueError(
+                f"the encoder takes pictures as uint8 (0 to 255) and normalises them itself, not {images.dtype}"
+            )
         x = (images.float() / 255 - self.mean) / self.std
         x = self.blocks(x.contiguous(memory_format=torch.channels_last))  # (N, E, height, width)
         if self.grid is not None:
@@ -129,7 +133,8 @@ CONTAINERS = {"features", "trunk_output", "layers", "blocks"}  # opened, so that
 
 
 def torchvision_trunk(name: str, weights: str | Path | None) -> tuple[nn.Sequential, tuple, int]:
-    """A torchvision classifier's blocks before its pooling, the normalisation (mean, std) of its input, its picture size.
+    """A torchvision classifier's blocks before its pooling, the normalisation (mean, std) of its input, its picture
+    size.
 
     A closing max-pool (VGG, AlexNet) is left out: it only coarsens the grid. Inception and GoogLeNet were trained on
     pictures scaled to -1..1, which torchvision hides in `transform_input`; here it is their normalisation.
@@ -223,7 +228,9 @@ class AdditiveAttention(nn.Module):
 
 
 class DotAttention(nn.Module):
-    """Where to look, by similarity: score = query . key / sqrt(A) (Luong et al. 2015; scaled as in Vaswani et al. 2017)."""
+    """Where to look, by similarity: score = query . key / sqrt(A) (Luong et al. 2015; scaled as in Vaswani et al.
+    2017).
+    """
 
     def __init__(self, region_size: int, hidden_size: int, attention_size: int):
         super().__init__()
@@ -282,7 +289,8 @@ CELLS = {
 
 
 class Prefixes(torch.autograd.Function):
-    """x -> x[:n] for every n in `sizes`, as plain slicing gives, with one gradient buffer for all slices instead of one each.
+    """x -> x[:n] for every n in `sizes`, as plain slicing gives, with one gradient buffer for all slices instead of
+    one each.
 
     The time loop asks for the captions still running at every step; the gradient of plain slices would fill and add a
     whole (B, R, E) of zeros per step, half the time of training.
@@ -302,7 +310,9 @@ class Prefixes(torch.autograd.Function):
 
 
 class Memory(NamedTuple):
-    """What does not depend on the words, computed once per picture by `prepare`; first dimension N, or B when gathered."""
+    """What does not depend on the words, computed once per picture by `prepare`; first dimension N, or B when
+    gathered.
+    """
 
     state: State  # the first state, each (N, D)
     regions: Tensor  # (N, R, E)
@@ -316,13 +326,14 @@ class Memory(NamedTuple):
 class DecoderRNN(nn.Module):
     """A recurrent network that writes a caption, looking at the picture before every word, or only once.
 
-    `cell` is "rnn", "gru" or "lstm". With `attention` "additive" or "dot" every word looks at the regions anew
-    (Xu et al. 2015, eq. 1-6; its state before the word asks where); with "none" the mean region starts the state and the
-    whole sequence runs in one call. `gate` lets the state close its eyes: context * sigmoid(U h) (eq. in section 4.2.1).
-    `project` shrinks the regions first.
+    `cell` is "rnn", "gru" or "lstm". With `attention` "additive" or "dot" every word looks at the regions anew (Xu et
+    al. 2015, eq. 1-6; its state before the word asks where); with "none" the mean region starts the state and the
+    whole sequence runs in one call. `gate` lets the state close its eyes: context * sigmoid(U h) (eq. in section
+    4.2.1). `project` shrinks the regions first.
 
     Every decoder of this project has three methods: `prepare` (once per picture), `step` (one word; for greedy, beam,
-    sampling and training without teacher forcing) and `forward` (all words of known captions; equals the loop of `step`).
+    sampling and training without teacher forcing) and `forward` (all words of known captions; equals the loop of
+    `step`).
     """
 
     def __init__(
@@ -373,8 +384,8 @@ class DecoderRNN(nn.Module):
     def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor | None]:
         """One word: the last words (B,) -> scores for the next (B, V), the state after, where it looked (B, R) or None.
 
-        B is N or a multiple of it, the K captions of a picture behind each other; the regions are not repeated for them.
-        The first state is `memory.state`, each row repeated K times.
+        B is N or a multiple of it, the K captions of a picture behind each other; the regions are not repeated for
+        them. The first state is `memory.state`, each row repeated K times.
         """
         if self.attention is None:
             _, after = self.sequence(self._embed(words).unsqueeze(1), self._pack_state(state))
@@ -397,7 +408,11 @@ class DecoderRNN(nn.Module):
         else:
             sizes = words.batch_sizes.tolist()
             state, states, looks = memory.state, [], []
-            steps = (self.word_gates(inputs).split(sizes), Prefixes.apply(memory.regions, sizes), Prefixes.apply(memory.keys, sizes))
+            steps = (
+                self.word_gates(inputs).split(sizes),
+                Prefixes.apply(memory.regions, sizes),
+                Prefixes.apply(memory.keys, sizes),
+            )
             for x, regions, keys in zip(*steps, strict=True):  # x: (running, gates)
                 state, look = self._look_and_advance(x, tuple(s[: len(x)] for s in state), Memory((), regions, keys))
                 states.append(state[0])
@@ -438,7 +453,7 @@ class Captioner(nn.Module):
 
     def regions(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, H, W) uint8 through the encoder; features (N, R, E) from the cache as they are."""
-        return self.encoder(images) if images.dtype == torch.uint8 else images
+        return self.encoder(images) if images.dtype == torch.uint8 else images.float()
 
     def forward(self, images: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pictures or features, and known captions -> scores (L, V) and attention (L, R); see the decoder's forward."""

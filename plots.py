@@ -188,7 +188,12 @@ def coverage_curve(coverage: Sequence[tuple[int, int, float, float]], chosen: in
     axes.set_ylim(0, 1.04)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    if thresholds[-1] > 30 * thresholds[0]:
+        axes.set_xscale("log")
+        axes.set_xlim(thresholds[0], thresholds[-1])
+        _log_ticks(axes.xaxis)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     for values, color in ((tokens, BLUE), (distinct, ORANGE)):
         axes.plot(thresholds, values, color=color, lw=1.8, marker="o", ms=3.5, clip_on=False)
     _direct_labels(axes, [(tokens[-1], "of all tokens", BLUE), (distinct[-1], "of distinct words", ORANGE)])

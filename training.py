@@ -1,8 +1,8 @@
 """The loss per token, teacher forcing, one epoch, many epochs.
 
-Comes in: a model with `decoder.prepare / step` and a forward that scores packed words, loaders of batches with `images`,
-`inputs`, `targets`, `image_of` and `lengths`. Goes out: trained weights and a history. What it does not know: captions as
-text, files, figures; whoever wants those passes functions in (`score`, `after_epoch`, `keeper`).
+Comes in: a model with `decoder.prepare / step` and a forward that scores packed words, loaders of batches with
+`images`, `inputs`, `targets`, `image_of` and `lengths`. Goes out: trained weights and a history. What it does not
+know: captions as text, files, figures; whoever wants those passes functions in (`score`, `after_epoch`, `keeper`).
 
 Perplexity is exp(total negative log-likelihood / total tokens), over a whole split: `<end>` is a token, `<start>` and
 `<pad>` are not. It is never a mean over batches, and holds neither label smoothing nor any penalty.
@@ -57,7 +57,8 @@ def scores_with_own_words(model: nn.Module, batch, ratio: float, generator: torc
     """As the model's forward, but each next input is the true word only with probability `ratio`, else the model's own.
 
     The coin falls anew for every word (Bengio et al. 2015). Returns scores (L, V) in the order of `batch.targets`. The
-    decoder works through its `step`, so this is true of every decoder; it costs more than forward, which knows all words.
+    decoder works through its `step`, so this is true of every decoder; it costs more than forward, which knows all
+    words.
     """
     decoder = model.decoder
     memory = decoder.prepare(model.regions(batch.images)).rows(batch.image_of)
@@ -150,12 +151,14 @@ def fit(
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
 ) -> list[dict]:
-    """Train; return the history, one dict an epoch: epoch, train_loss, train_perplexity, val_perplexity, score, lr, seconds.
+    """Train; return the history, one dict an epoch: epoch, train_loss, train_perplexity, val_perplexity, score, lr,
+    seconds.
 
-    The best model is the one with the lowest perplexity on `val_loader`, or with the highest `score(model)`; at the end the
-    model holds its weights. With a `keeper` the best is saved as soon as it is reached, and a run that was stopped goes on
-    from its last whole epoch as if it had not been. `after_epoch` functions get the model and the history so far.
-    Raises FloatingPointError if the loss is no longer a number; the model then holds its best weights so far.
+    The best model is the one with the lowest perplexity on `val_loader`, or with the highest `score(model)`; at the
+    end the model holds its weights. With a `keeper` the best is saved as soon as it is reached, and a run that was
+    stopped goes on from its last whole epoch as if it had not been. `after_epoch` functions get the model and the
+    history so far. Raises FloatingPointError if the loss is no longer a number; the model then holds its best weights
+    so far.
     """
     device = torch.device(device)
     model.to(device)
@@ -207,7 +210,11 @@ def fit(
                 model.load_state_dict(best_weights)
             raise FloatingPointError(f"the loss is not a number in epoch {run.epoch + 1}: lower the learning rate")
         val = evaluate(model, val_loader, device, autocast)
-        row = {"epoch": run.epoch + 1, "train_loss": nll.item() / tokens, "train_perplexity": perplexity(nll.item(), tokens)}
+        row = {
+            "epoch": run.epoch + 1,
+            "train_loss": nll.item() / tokens,
+            "train_perplexity": perplexity(nll.item(), tokens),
+        }
         row |= {"val_perplexity": val, "lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - began}
         if score is not None:
             row["score"] = score(model)

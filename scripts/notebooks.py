@@ -60,7 +60,7 @@ def execute(notebook: NotebookNode) -> None:
         resources={"metadata": {"path": str(ROOT)}},
         coalesce_streams=True,
         record_timing=False,
-        store_widget_state=False,
+        store_widget_state=True,  # nbclient fails without it where a widget holds output; clean() drops it
     ).execute()
 
 

@@ -1,0 +1,70 @@
+"""Captions pictures with a trained model: python -m scripts.caption PICTURE … [--checkpoint runs/sample/model]
+
+Prints a line per picture: the caption and how sure the model was of it, word by word. A picture that cannot be read is
+answered by one sentence, and the others are captioned all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import torch
+
+import checkpoint
+import visualize
+from coco import open_image
+from data_loader import Transform
+from decoding import beam, greedy
+from model import best_device
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Reads the command line and captions; exits with 1 if a picture could not be read."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.caption", description=__doc__.split("\n\n")[0])
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="JPEG, PNG, … of any size")
+    parser.add_argument("--checkpoint", default="runs/sample/model", help="a folder (default: runs/sample/model)")
+    parser.add_argument("--width", type=int, default=5, help="beam width; 1: greedy (default: 5)")
+    parser.add_argument("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
+    parser.add_argument("--figure", metavar="FILE", help="save where the model looked; of the first picture")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    options = parser.parse_args(arguments)
+    if options.width < 1:
+        parser.error("--width must be 1 or more")
+    device = best_device(options.device)
+    model, vocabulary, _ = checkpoint.load(options.checkpoint, device)
+    transform = Transform(model.encoder.image_size)
+    unread = 0
+    for path in options.pictures:
+        try:
+            picture = open_image(path)
+        except (ValueError, OSError) as error:
+            print(error, file=sys.stderr)
+            unread += 1
+            continue
+        with torch.inference_mode():
+            regions = model.regions(transform(picture).unsqueeze(0).to(device))
+        if options.width == 1:
+            (said,) = greedy(model.decoder, regions)
+        else:
+            (said,) = beam(model.decoder, regions, width=options.width, length_penalty=options.length_penalty)
+        words = [vocabulary.words[i] for i in said.ids if i != vocabulary.end]
+        print(f"{Path(path).name}: {' '.join(words)}   (p = {math.exp(sum(said.logprobs)):.3f})")
+        if options.figure:
+            if said.attention is None:
+                sys.exit(f"{options.checkpoint} is a model without attention: there is no map to draw")
+            sure = [math.exp(p) for p in said.logprobs[: len(words)]]
+            figure = visualize.attention_figure(picture, words, said.attention[: len(words)].numpy(), sure)
+            figure.savefig(options.figure)
+            options.figure = None
+    if unread:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))

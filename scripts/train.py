@@ -1,0 +1,114 @@
+"""Trains a captioner: python -m scripts.train [--dataset sample] [--preset sample] [--any-setting value …]
+
+By default the preset that suits the dataset (config.py), on the drawn sample. The best model by validation perplexity is
+kept in `runs/<dataset>/<name>`; the same command goes on where a stopped run ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import checkpoint
+import coco
+import config
+from data_loader import Transform, get_loader
+from decoding import decode, greedy
+from features import extract
+from model import Captioner, DecoderRNN, EncoderCNN, best_device
+from training import best_precision, evaluate, fit
+from vocabulary import Vocabulary
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Reads the command line, trains, and says how good the model became."""
+    options, cfg = parse(arguments)
+    device = best_device(options.device)
+    torch.manual_seed(cfg.seed)
+    train, val = (coco.load(cfg.dataset, split, instances=False) for split in ("train", "val"))
+    train, val = train[: options.limit], val[: options.limit]
+    vocabulary = Vocabulary((c for r in train for c in r.captions), cfg.threshold, cfg.max_words)
+    encoder = EncoderCNN(**cfg.encoder_options()).to(device)
+    decoder = DecoderRNN(len(vocabulary), encoder.feature_size, **cfg.decoder_options())
+    model = Captioner(encoder, decoder).to(device)
+    print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
+    run = Path(options.run or Path("runs") / Path(cfg.dataset).name / options.name)
+    precision = best_precision(device)
+    loaders = [
+        get_loader(
+            records,
+            vocabulary,
+            **pictures(records, encoder, run.parent / f"{cfg.encoder}_{split}.npy", cfg, precision, split == "train"),
+            images_per_batch=cfg.images_per_batch,
+            captions_per_image=cfg.captions_per_image if split == "train" else 5,
+            max_words=cfg.caption_words,
+            shuffle=split == "train",
+            seed=cfg.seed,
+            workers=options.workers,
+        )
+        for split, records in (("train", train), ("val", val))
+    ]
+    about = {"settings": dataclasses.asdict(cfg), "torch": torch.__version__}
+    keeper = checkpoint.Keeper(run, vocabulary, about)
+
+    def say(model: Captioner, history: list[dict]) -> None:
+        row = history[-1]
+        first = next(iter(loaders[1]))
+        caption = next(iter(decode(model, [first], greedy).values()))
+        print(
+            f"epoch {row['epoch']:2}  train {row['train_perplexity']:7.2f}  val {row['val_perplexity']:7.2f}  "
+            f"{row['seconds']:5.0f} s  {vocabulary.decode(caption.ids)!r}",
+            flush=True,
+        )
+
+    began = time.perf_counter()
+    history = fit(
+        model, *loaders, cfg.plan(), after_epoch=[say], keeper=keeper, device=device, autocast=precision
+    )
+    best = evaluate(model, loaders[1], device, precision)
+    (run / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
+    print(f"val perplexity {best:.3f} after {(time.perf_counter() - began) / 60:.1f} minutes; the model is in {run}")
+
+
+def pictures(records, encoder: EncoderCNN, path: Path, cfg: config.Config, precision, training: bool) -> dict:
+    """What `get_loader` is to serve: the cached features of a frozen encoder, else the pictures themselves."""
+    if encoder.frozen:
+        return {"features": extract(records, encoder, path, autocast=precision)}
+    return {"transform": Transform(encoder.image_size, cfg.jitter if training else 0.0)}
+
+
+def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, config.Config]:
+    """The command line -> its own options, and the settings with what was overridden."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.train", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--dataset", default="sample", help='"sample", "coco", "flickr8k" or a folder (default: sample)')
+    parser.add_argument("--preset", choices=config.PRESETS, help="settings to start from (default: what suits the dataset)")
+    parser.add_argument("--name", default="model", help="the run is kept in runs/<dataset>/<name> (default: model)")
+    parser.add_argument("--run", help="keep the run in this folder instead")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default: 0)")
+    parser.add_argument("--limit", type=int, help="only the first so many images of each split")
+    settings = parser.add_argument_group("settings (see config.py)")
+    for field in dataclasses.fields(config.Config):
+        if field.name != "dataset":
+            settings.add_argument(f"--{field.name.replace('_', '-')}", dest=f"set_{field.name}", metavar="VALUE")
+    options = parser.parse_args(arguments)
+    cfg = config.PRESETS[options.preset] if options.preset else config.for_dataset(options.dataset)
+    cfg = dataclasses.replace(cfg, dataset=options.dataset)
+    given = {f: v for f in cfg.__dict__ if (v := getattr(options, f"set_{f}", None)) is not None}
+    try:
+        return options, config.override(cfg, given)
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, FileNotFoundError, OSError) as error:
+        sys.exit(str(error))
