@@ -68,7 +68,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     try:
         model = Captioner.from_config(config["model"])
         model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"{folder}: weights and config do not fit together ({reason}): copy or train it again"
@@ -103,13 +103,17 @@ class Keeper:
     def load_training(self, model: Captioner) -> dict | None:
         """The state that `save_training` was given, its weights put into the model; None where there is none.
 
-        Raises ValueError if the run in the folder is of another model or vocabulary.
+        Raises ValueError if the file is damaged, or of a run with another model or vocabulary.
         """
         path = self.folder / "training.pt"
         if not path.is_file():
             return None
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state.pop("config") != model.config or state.pop("words") != self.vocabulary.words:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            config, words = state.pop("config"), state.pop("words")
+        except Exception:  # torch raises what it likes for what is not a safe archive
+            raise ValueError(f"{path} is damaged or not a run's state: delete it to start the run anew") from None
+        if config != model.config or words != self.vocabulary.words:
             raise ValueError(
                 f"{self.folder} holds a run of another model or vocabulary: delete it or choose another folder"
             )

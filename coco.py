@@ -99,14 +99,15 @@ class Record:
         return tuple(dict.fromkeys(instance.category for instance in self.instances))
 
 
-def load(dataset: str | Path, split: str | None = None, *, instances: bool = True) -> list[Record]:
+def load(dataset: str | Path, split: str | None = None, *, instances: bool = True, seed: int = 0) -> list[Record]:
     """All records of a dataset, or those of one split.
 
     Comes in: a name (`"sample"` is the folder DATA/sample) or a path; `instances=False` leaves objects and masks
-    unread, which on COCO saves most of the time and memory. Goes out: records ordered by split (train, val, test),
-    then by image id. Images without any caption are left out; whether an image file exists is found out when it is
-    opened. Raises FileNotFoundError if the dataset or its folder of images is missing, ValueError if the layout is
-    not known, a file is damaged, or the split is not there.
+    unread, which on COCO saves most of the time and memory; `seed` tells how the images of a table are split, which
+    has no splits of its own. Goes out: records ordered by split (train, val, test), then by image id. Images without
+    any caption are left out; whether an image file exists is found out when it is opened. Raises FileNotFoundError if
+    the dataset or its folder of images is missing, ValueError if the layout is not known, a file is damaged, or the
+    split is not there.
     """
     folder = _find(dataset)
     if (file := _only(folder.glob("dataset*.json"))) is not None:
@@ -114,7 +115,7 @@ def load(dataset: str | Path, split: str | None = None, *, instances: bool = Tru
     elif any(folder.glob("annotations/captions_*.json")):
         records = _load_coco(folder, split, instances)
     elif (file := _only([*folder.glob("captions.txt"), *folder.glob("captions.csv")])) is not None:
-        records = _load_table(folder, file, split)
+        records = _load_table(folder, file, split, seed)
     else:
         raise ValueError(
             f"{folder} is not a dataset this course knows: it holds neither annotations/captions_<split>.json (COCO), "
@@ -235,11 +236,12 @@ def _load_karpathy(folder: Path, file: Path, split: str | None, instances: bool)
     return records
 
 
-def _load_table(folder: Path, file: Path, split: str | None) -> list[Record]:
+def _load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[Record]:
     """A table with the header `image,caption`, a line per caption; the file's name is the image's id.
 
     The table knows no splits: images (never captions, or a test image would be trained on) are ranked by a hash of
-    their name, and the first tenth is the test split, the second the validation split, the rest for training.
+    the seed and their name, and the first tenth is the test split, the second the validation split, the rest for
+    training.
     """
     captions: dict[str, list[str]] = {}
     with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -255,7 +257,7 @@ def _load_table(folder: Path, file: Path, split: str | None) -> list[Record]:
                 captions.setdefault(row[0].strip(), []).append(_clean(row[1], where))
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{file}, line {rows.line_num + 1} is not CSV in UTF-8: {error}.") from None
-    ranked = sorted(captions, key=lambda name: sha256(name.encode()).digest())
+    ranked = sorted(captions, key=lambda name: sha256(f"{seed} {name}".encode()).digest())
     tenth = max(1, round(len(ranked) / 10))
     split_of = dict.fromkeys(ranked, "train")
     split_of |= dict.fromkeys(ranked[:tenth], "test") | dict.fromkeys(ranked[tenth : 2 * tenth], "val")

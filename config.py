@@ -30,12 +30,15 @@ class Config:
     weights: str | None = None  # a name of torchvision's ("IMAGENET1K_V1"), a file, or None
     image_size: int | None = None  # pixels; None: what the encoder was made for
     grid: int | None = 8  # regions per side; None: the encoder's own
-    finetune: int | None = None  # so many last blocks learn; 0: frozen, features are cached; None: all
+    finetune: int | None = 0  # so many last blocks learn; 0: frozen, features are cached; None: all
+    detector_epochs: int = 10  # the `small` encoder first learns which words fit a picture (detector.py)
+    detector_rate: float = 6e-3
 
     # decoder
+    decoder: str = "SpatialDecoder"  # the state looks after it has taken in a word; "DecoderRNN": before
     cell: str = "lstm"  # rnn, gru, lstm
     attention: str = "additive"  # none, additive, dot
-    gate: bool = False
+    gate: bool = False  # DecoderRNN only, as is `project`
     word_size: int = 128
     hidden_size: int = 256
     attention_size: int = 128
@@ -44,12 +47,12 @@ class Config:
 
     # batches
     images_per_batch: int = 16
-    captions_per_image: int = 5
+    captions_per_image: int = 2  # drawn anew each epoch; 5: all
     jitter: float = 0.0  # brightness and contrast of training pictures vary by this share
 
     # training
     epochs: int = 20
-    learning_rate: float = 2e-3
+    learning_rate: float = 2.5e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
     label_smoothing: float = 0.0
@@ -68,7 +71,9 @@ class Config:
 
     def decoder_options(self) -> dict:
         """The arguments of `DecoderRNN` beside the sizes of vocabulary and features."""
-        names = ("word_size", "hidden_size", "attention_size", "cell", "attention", "gate", "project", "dropout")
+        names = ["word_size", "hidden_size", "attention_size", "cell", "attention", "dropout"]
+        if self.decoder == "DecoderRNN":
+            names += ["gate", "project"]
         return {name: getattr(self, name) for name in names}
 
 
@@ -80,13 +85,15 @@ PHOTOGRAPHS = Config(
     encoder="resnet50",
     weights="IMAGENET1K_V2",
     grid=None,
-    finetune=0,
+    decoder="DecoderRNN",
     word_size=512,
     hidden_size=512,
     attention_size=512,
     project=512,
     dropout=0.5,
     images_per_batch=32,
+    captions_per_image=5,
+    weight_decay=0.01,
     epochs=12,
     learning_rate=1.2e-3,
 )

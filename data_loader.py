@@ -119,8 +119,9 @@ class CaptionDataset(Dataset):
 class ByLength(Sampler):
     """Batches of pictures whose captions are about equally long, in a new random order each epoch.
 
-    With one caption an image the batches are pure length buckets (but for the rest that fills no bucket). The epoch is
-    set from outside (`loader.batch_sampler.epoch = 3`), so that training can go on where it stopped.
+    With one caption an image the batches are pure length buckets, but for those of the pictures left over, too few of
+    their length to fill one. The epoch is set from outside (`loader.batch_sampler.epoch = 3`), so that training can go
+    on where it stopped.
     """
 
     def __init__(self, dataset: CaptionDataset, images_per_batch: int, shuffle: bool):
@@ -138,7 +139,13 @@ class ByLength(Sampler):
             random.shuffle(order)
             longest = np.array([max(map(len, self.dataset.chosen(self.epoch, i)), default=0) for i in order])
             total = np.array([sum(map(len, self.dataset.chosen(self.epoch, i))) for i in order])
-            order = order[np.lexsort((total, longest))]
+            by_length = np.lexsort((total, longest))
+            order, steps = order[by_length], np.diff(longest[by_length])
+            buckets = np.split(order, np.flatnonzero(steps) + 1)
+            left = [len(bucket) % size for bucket in buckets]
+            whole = [bucket[n:] for bucket, n in zip(buckets, left, strict=True)]
+            rest = [bucket[:n] for bucket, n in zip(buckets, left, strict=True)]
+            order = np.concatenate(whole + rest)
         batches = [order[i : i + size] for i in range(0, len(order), size)]
         if self.shuffle:
             random.shuffle(batches)
@@ -173,7 +180,7 @@ def get_loader(
     """A DataLoader of `Batch`: `images_per_batch` pictures with up to `captions_per_image` captions each.
 
     The pictures come from the files through `transform`, or from `features` (image id -> (R, E)); give one of the two.
-    Captions are cut at `max_words` words. Raises ValueError if there are no records, or one has no caption.
+    Captions are cut at `max_words` words. Raises ValueError if there are no records, or one has no caption or features.
     """
     if (transform is None) == (features is None):
         raise ValueError(
@@ -184,6 +191,9 @@ def get_loader(
     silent = next((r for r in records if not r.captions), None)
     if silent is not None:
         raise ValueError(f"image {silent.image_id} ({silent.path}) has no caption: leave it out before batching")
+    unseen = next((r for r in records if features is not None and r.image_id not in features), None)
+    if unseen is not None:
+        raise ValueError(f"image {unseen.image_id} ({unseen.path}) has no features: extract those of this split")
     dataset = CaptionDataset(records, vocabulary, transform, features, captions_per_image, max_words, seed)
     return DataLoader(
         dataset,
@@ -192,6 +202,7 @@ def get_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own, lest the number of workers shift the model's random numbers
     )
 
 

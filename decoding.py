@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -128,7 +129,7 @@ def beam(
             k = parents[t][n][k]
             rows.append(k)  # the row whose step produced the word
         sums.append(0.0)
-        chosen = [after - before for after, before in zip(sums, sums[1:], strict=False)][::-1]
+        chosen = [after - before for after, before in pairwise(sums)][::-1]
         attention = looks[range(last + 1), n, rows[::-1]] if looks is not None else None
         hypotheses.append(Hypothesis(ids[::-1], chosen, attention, score, finished))
     return hypotheses

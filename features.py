@@ -44,6 +44,9 @@ class Features(Mapping):
     def __getitem__(self, image_id: int | str) -> np.ndarray:
         return np.array(self._map[self.row[image_id]])
 
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self.row
+
     def __iter__(self):
         return iter(self.row)
 
@@ -120,6 +123,7 @@ def extract(
         done = 0
         _check_room(path, shape)
         path.parent.mkdir(parents=True, exist_ok=True)
+        _write_about(path, about | {"done": 0})  # whatever stood there before no longer counts
         rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     device = next(encoder.buffers()).device
     encoder.eval()
@@ -158,7 +162,12 @@ def _check_room(path: Path, shape: tuple[int, ...]) -> None:
 
 def _about(path: Path) -> dict | None:
     json_path = path.with_suffix(".json")
-    return json.loads(json_path.read_text(encoding="utf-8")) if json_path.is_file() else None
+    if not json_path.is_file():
+        return None
+    try:
+        return json.loads(json_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{json_path}: broken JSON ({error}); delete it and extract the features again") from None
 
 
 def _write_about(path: Path, about: dict) -> None:

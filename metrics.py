@@ -166,7 +166,7 @@ def _noun(tokens: tuple[str, ...], i: int) -> int:
 
 def _is_adjective(tokens: tuple[str, ...], i: int) -> bool:
     after = i + 1
-    while after < len(tokens) and (tokens[after] in COLORS | SIZES or tokens[after : after + 1] == ("and",)):
+    while after < len(tokens) and tokens[after] in COLORS | SIZES | {"and"}:  # "an orange and white cat"
         after += 1
     followed = after < len(tokens) and tokens[after - 1] != "and" and _noun(tokens, after) > 0
     return followed or tokens[max(i - 1, 0) : i] in (("in",), ("wearing",))
@@ -246,9 +246,9 @@ class Look(NamedTuple):
 def grounding(tokens: Sequence[str], attention: np.ndarray, instances: Sequence) -> list[Look]:
     """For every noun of a caption whose category is annotated: did the model look at it while saying it?
 
-    `tokens` are the caption's T words, `attention` (>= T, R) their maps, R = side * side regions row by row over the whole
-    picture, `instances` the picture's objects with `category` and `mask(side, side)`-able segmentation given as
-    `(category, mask)` pairs, masks bool (height, width) of any one size. A peak is the centre of its region.
+    `tokens` are the caption's T words, `attention` (>= T, R) their maps, R = side * side regions row by row over the
+    whole picture, `instances` the picture's objects as pairs (category, mask), the masks bool (height, width) of one
+    size. A peak is the centre of its region.
     """
     looks = []
     for mention in mentions(tokens):

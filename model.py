@@ -44,7 +44,8 @@ class EncoderCNN(nn.Module):
     `name` is `"small"` (a CNN that learns the drawn sample from scratch) or any torchvision classifier. `weights` is
     the name of one of torchvision's own weights for it ("IMAGENET1K_V1"), a path to a state dict, or None. The grid is
     the network's own, or averaged to `grid` x `grid` (`grid=1`: one pooled vector). Only the last `finetune` blocks
-    learn; the others are frozen, their batch-norm statistics too. `finetune=None` trains the whole network.
+    learn (those without weights don't count); the others are frozen, their batch-norm statistics too. `finetune=None`
+    trains the whole network.
 
     Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for a missing file.
     """
@@ -60,8 +61,10 @@ class EncoderCNN(nn.Module):
         super().__init__()
         if name == "small":
             network, normalisation, own_size = small_cnn(), (0.5, 0.5), 128
+            if weights is not None:
+                load_weights(network, name, Path(weights))
         else:
-            network, normalisation, own_size = torchvision_trunk(name, weights)
+            network, normalisation, own_size = torchvision_trunk(name, weights, image_size)
         self.name, self.grid, self.finetune = name, grid, finetune
         self.image_size = image_size or own_size
         self.blocks = network.to(memory_format=torch.channels_last)
@@ -69,14 +72,14 @@ class EncoderCNN(nn.Module):
             value = torch.as_tensor(normalisation[i], dtype=torch.float32).expand(3).reshape(3, 1, 1).clone()
             self.register_buffer(std_or_mean, value)
         self.config = {"name": name, "image_size": self.image_size, "grid": grid, "finetune": finetune}
-        if finetune is not None:
-            if not 0 <= finetune <= len(network):
-                raise ValueError(
-                    f"{name} has {len(network)} blocks: finetune must be 0 to {len(network)}, not {finetune}"
-                )
-            self.frozen_blocks = network[: len(network) - finetune]
+        with_weights = [i for i, block in enumerate(network) if any(True for _ in block.parameters())]
+        if finetune is None:
+            self.first_learning = 0
+        elif 0 <= finetune <= len(with_weights):
+            self.first_learning = [*with_weights, len(network)][len(with_weights) - finetune]
         else:
-            self.frozen_blocks = network[:0]
+            most = len(with_weights)
+            raise ValueError(f"{name} has {most} blocks with weights: finetune must be 0 to {most}, not {finetune}")
         self.frozen_blocks.requires_grad_(False)
         self.train()
         with torch.no_grad():  # one grey picture through the network tells R and E
@@ -84,6 +87,11 @@ class EncoderCNN(nn.Module):
             probe = self(torch.full((1, 3, self.image_size, self.image_size), 128, dtype=torch.uint8))
             self.train(was_training)
         self.regions, self.feature_size = probe.shape[1:]
+
+    @property
+    def frozen_blocks(self) -> nn.Sequential:
+        """The blocks that do not learn."""
+        return self.blocks[: self.first_learning]
 
     @property
     def frozen(self) -> bool:
@@ -122,8 +130,19 @@ def small_cnn(width: int = 32) -> nn.Sequential:
         block(width, 2 * width, 2),
         block(2 * width, 4 * width, 2),
         block(4 * width, 4 * width, 1),
-        block(4 * width, 8 * width, 1),
+        Coordinates(),
+        block(4 * width + 2, 8 * width, 1),
     )
+
+
+class Coordinates(nn.Module):
+    """Two more channels that say where each region is, -1..1 (Liu et al. 2018): a convolution alone cannot tell left."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, height, width) -> (N, C + 2, height, width)."""
+        rows, columns = (torch.linspace(-1, 1, side, dtype=x.dtype, device=x.device) for side in x.shape[2:])
+        y, x_ = torch.meshgrid(rows, columns, indexing="ij")
+        return torch.cat([x, torch.stack([y, x_]).expand(len(x), -1, -1, -1)], dim=1)
 
 
 POOLING = {"avgpool", "classifier", "fc"}  # the first of these ends the grid
@@ -132,9 +151,10 @@ HEADS = POOLING | AUXILIARY | {"head", "heads"}  # their weights may be missing 
 CONTAINERS = {"features", "trunk_output", "layers", "blocks"}  # opened, so that single blocks can be fine-tuned
 
 
-def torchvision_trunk(name: str, weights: str | Path | None) -> tuple[nn.Sequential, tuple, int]:
-    """A torchvision classifier's blocks before its pooling, the normalisation (mean, std) of its input, its picture
-    size.
+def torchvision_trunk(
+    name: str, weights: str | Path | None, image_size: int | None
+) -> tuple[nn.Sequential, tuple, int]:
+    """A torchvision classifier's blocks before its pooling, its normalisation (mean, std), its picture size.
 
     A closing max-pool (VGG, AlexNet) is left out: it only coarsens the grid. Inception and GoogLeNet were trained on
     pictures scaled to -1..1, which torchvision hides in `transform_input`; here it is their normalisation.
@@ -145,17 +165,16 @@ def torchvision_trunk(name: str, weights: str | Path | None) -> tuple[nn.Sequent
         raise ValueError(f"unknown encoder {name!r}: take 'small' or one of torchvision's classifiers" + (
             f"; did you mean {close[0]!r}?" if close else " (torchvision.models.list_models())"))  # fmt: skip
     published = torchvision.models.get_model_weights(name)
-    preprocessing = next(iter(published)).transforms()
+    members = published.__members__  # "DEFAULT" among them
+    preprocessing = (members.get(str(weights)) or next(iter(published))).transforms()
     normalisation = (preprocessing.mean, preprocessing.std)
     options = {}
     if name in ("inception_v3", "googlenet"):
         normalisation, options = (0.5, 0.5), {"init_weights": False}
-    if weights is None:
-        network = torchvision.models.get_model(name, weights=None, **options)
-    elif str(weights) in published.__members__ or str(weights) == "DEFAULT":
-        network = torchvision.models.get_model(name, weights=str(weights))
-    else:
-        network = torchvision.models.get_model(name, weights=None, **options)
+    if name.startswith("vit_"):  # its embedding of places is made for one size
+        options["image_size"] = image_size or preprocessing.crop_size[0]
+    network = torchvision.models.get_model(name, weights=str(weights) if str(weights) in members else None, **options)
+    if weights is not None and str(weights) not in members:
         load_weights(network, name, Path(weights))
     if isinstance(network, torchvision.models.VisionTransformer):
         return nn.Sequential(PatchGrid(network)), normalisation, preprocessing.crop_size[0]
@@ -176,18 +195,22 @@ def torchvision_trunk(name: str, weights: str | Path | None) -> tuple[nn.Sequent
 def load_weights(network: nn.Module, name: str, path: Path) -> None:
     """Load a torchvision state dict from a file as torchvision's own loading does; the head alone may be missing."""
     if not path.is_file():
-        known = ", ".join(torchvision.models.get_model_weights(name).__members__)
-        raise FileNotFoundError(f"weights {str(path)!r} for {name}: no such file, and torchvision knows only {known}")
+        known = [] if name == "small" else torchvision.models.get_model_weights(name).__members__
+        raise FileNotFoundError(f"weights {str(path)!r} for {name}: no such file, nor a name among {', '.join(known)}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path}: not a state dict that torch can load safely (weights_only=True): {error}") from None
-    # DenseNet's published files spell norm1 as norm.1
-    state = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)", r"\1\2", key): value for key, value in state.items()}
+    except Exception:  # torch raises what it likes for what is not a safe archive
+        state = None
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise ValueError(f"{path}: not a state dict, tensors by name, that torch can load safely (weights_only=True)")
+    for key in list(state):  # in place: a state dict carries the versions of its modules as an attribute
+        # DenseNet's published files spell norm1 as norm.1
+        state[re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)", r"\1\2", key)] = state.pop(key)
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: these weights do not fit {name}: {error}") from None
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(f"{path}: these weights do not fit {name}: {reason}") from None
     missing = [key for key in missing if key.split(".")[0] not in HEADS]
     if missing or unexpected:
         strange = f"lacks {missing[0]}" if missing else f"has {unexpected[0]}, which {name} does not know"
@@ -228,9 +251,7 @@ class AdditiveAttention(nn.Module):
 
 
 class DotAttention(nn.Module):
-    """Where to look, by similarity: score = query . key / sqrt(A) (Luong et al. 2015; scaled as in Vaswani et al.
-    2017).
-    """
+    """Where to look, by similarity: score = query . key / sqrt(A) (Luong et al. 2015; scaled: Vaswani et al. 2017)."""
 
     def __init__(self, region_size: int, hidden_size: int, attention_size: int):
         super().__init__()
@@ -285,12 +306,29 @@ CELLS = {
 }
 
 
+def pack_state(state: State) -> Tensor | State:
+    """A state as nn.LSTM (a pair) or nn.GRU and nn.RNN (a tensor) want it, each (1, B, D)."""
+    state = tuple(s.unsqueeze(0).contiguous() for s in state)
+    return state if len(state) > 1 else state[0]
+
+
+def unpack_state(state: Tensor | State) -> State:
+    """The inverse of `pack_state`."""
+    return tuple(s.squeeze(0) for s in (state if isinstance(state, tuple) else (state,)))
+
+
+def named(choices: dict, name: str, what: str):
+    """choices[name], or a ValueError that lists them."""
+    if name not in choices:
+        raise ValueError(f"unknown {what} {name!r}: take one of {', '.join(choices)}")
+    return choices[name]
+
+
 # ---------------------------------------------------------------------------------------------------------- decoder
 
 
 class Prefixes(torch.autograd.Function):
-    """x -> x[:n] for every n in `sizes`, as plain slicing gives, with one gradient buffer for all slices instead of
-    one each.
+    """x -> x[:n] for every n in `sizes`, as plain slicing gives, but with one gradient buffer for all slices.
 
     The time loop asks for the captions still running at every step; the gradient of plain slices would fill and add a
     whole (B, R, E) of zeros per step, half the time of training.
@@ -310,9 +348,7 @@ class Prefixes(torch.autograd.Function):
 
 
 class Memory(NamedTuple):
-    """What does not depend on the words, computed once per picture by `prepare`; first dimension N, or B when
-    gathered.
-    """
+    """What does not depend on the words, computed by `prepare` once per picture; N rows, or B when gathered."""
 
     state: State  # the first state, each (N, D)
     regions: Tensor  # (N, R, E)
@@ -351,11 +387,8 @@ class DecoderRNN(nn.Module):
     ):
         super().__init__()
         self.config = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        if cell not in CELLS:
-            raise ValueError(f"unknown cell {cell!r}: take one of {', '.join(CELLS)}")
-        if attention not in (*ATTENTION, "none"):
-            raise ValueError(f"unknown attention {attention!r}: take one of none, {', '.join(ATTENTION)}")
-        self.cell = CELLS[cell]
+        self.cell = named(CELLS, cell, "cell")
+        make_attention = named(ATTENTION | {"none": None}, attention, "attention")
         gates = self.cell.gates * hidden_size
         region_size = project or feature_size
         self.dropout = nn.Dropout(dropout)
@@ -363,11 +396,11 @@ class DecoderRNN(nn.Module):
         self.first = nn.Linear(region_size, self.cell.states * hidden_size)
         self.embedding = nn.Embedding(vocabulary_size, word_size)
         self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
-        if attention == "none":
+        if make_attention is None:
             self.attention = None
             self.sequence = self.cell.sequence(word_size, hidden_size, batch_first=True)
         else:
-            self.attention = ATTENTION[attention](region_size, hidden_size, attention_size)
+            self.attention = make_attention(region_size, hidden_size, attention_size)
             self.word_gates = nn.Linear(word_size, gates)
             self.context_gates = nn.Linear(region_size, gates, bias=False)
             # three products with the hidden state in one: the cell's gates, the query, the gate on the context
@@ -388,8 +421,8 @@ class DecoderRNN(nn.Module):
         them. The first state is `memory.state`, each row repeated K times.
         """
         if self.attention is None:
-            _, after = self.sequence(self._embed(words).unsqueeze(1), self._pack_state(state))
-            state, weights = self._unpack_state(after), None
+            _, after = self.sequence(self._embed(words).unsqueeze(1), pack_state(state))
+            state, weights = unpack_state(after), None
         else:
             state, weights = self._look_and_advance(self.word_gates(self._embed(words)), state, memory)
         return self.vocabulary(self.dropout(state[0])), state, weights
@@ -404,7 +437,7 @@ class DecoderRNN(nn.Module):
         inputs = self._embed(words.data)  # (L, W)
         if self.attention is None:
             packed = PackedSequence(inputs, words.batch_sizes)
-            hidden, weights = self.sequence(packed, self._pack_state(memory.state))[0].data, None
+            hidden, weights = self.sequence(packed, pack_state(memory.state))[0].data, None
         else:
             sizes = words.batch_sizes.tolist()
             state, states, looks = memory.state, [], []
@@ -433,15 +466,83 @@ class DecoderRNN(nn.Module):
     def _embed(self, words: Tensor) -> Tensor:
         return self.dropout(self.embedding(words))
 
-    def _pack_state(self, state: State) -> Tensor | State:
-        state = tuple(s.unsqueeze(0).contiguous() for s in state)  # (1, B, D), as nn.LSTM wants it
-        return state if self.cell.states > 1 else state[0]
 
-    def _unpack_state(self, state: Tensor | State) -> State:
-        return tuple(s.squeeze(0) for s in (state if self.cell.states > 1 else (state,)))
+class SpatialDecoder(nn.Module):
+    """A recurrent network that takes in a word first and looks then, with the state it has now.
+
+    The order of Luong et al. 2015 (section 3.1) and of Lu et al. 2017 (section 2.1, "spatial attention"): the state after
+    the last word asks where the next one is, and state and context together say it. As no look enters the state, the
+    words of a known caption run in one call, and all looks of a picture are one product: no time loop. It also learns
+    sooner than `DecoderRNN`, as what is looked at reaches the word directly.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        feature_size: int,
+        word_size: int = 512,
+        hidden_size: int = 512,
+        attention_size: int = 512,
+        cell: str = "lstm",
+        attention: str = "additive",
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        self.config = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.cell = named(CELLS, cell, "cell")
+        self.dropout = nn.Dropout(dropout)
+        self.first = nn.Linear(feature_size, self.cell.states * hidden_size)
+        self.embedding = nn.Embedding(vocabulary_size, word_size)
+        self.sequence = self.cell.sequence(word_size, hidden_size, batch_first=True)
+        self.attention = named(ATTENTION, attention, "attention")(feature_size, hidden_size, attention_size)
+        self.query = nn.Linear(hidden_size, self.attention.query_size)
+        self.context = nn.Linear(feature_size, hidden_size)
+        self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
+
+    def prepare(self, features: Tensor) -> Memory:
+        """Regions (N, R, E) -> all that can be computed before the first word."""
+        state = torch.tanh(self.first(features.mean(1))).chunk(self.cell.states, -1)
+        keys = self.attention.keys(features)
+        return Memory(state, features.to(keys.dtype), keys)
+
+    def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+        """One word, as `DecoderRNN.step`: (B,) -> scores (B, V), the state after, where it looked (B, R)."""
+        embedded = self.dropout(self.embedding(words)).unsqueeze(1)
+        hidden, after = self.sequence(embedded, pack_state(state))
+        logits, weights = self._look(hidden.squeeze(1).unflatten(0, (len(memory.regions), -1)), memory)
+        return logits.flatten(0, 1), unpack_state(after), weights.flatten(0, 1)
+
+    def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor]:
+        """All known words at once, as `DecoderRNN.forward`: scores (L, V) and attention (L, R)."""
+        memory = self.prepare(features)
+        state = tuple(s[image_of] for s in memory.state)
+        packed = PackedSequence(self.dropout(self.embedding(words.data)), words.batch_sizes)
+        hidden = self.sequence(packed, pack_state(state))[0].data  # (L, D)
+        of_image = torch.cat([image_of[:running] for running in words.batch_sizes.tolist()])  # (L,)
+        row, longest = place_in_group(of_image, len(features))  # each picture's words behind each other
+        grouped = hidden.new_zeros(len(features), longest, hidden.shape[-1])
+        grouped = grouped.index_put((of_image, row), hidden)  # (N, its words, D)
+        logits, weights = self._look(grouped, memory)
+        return logits[of_image, row], weights[of_image, row]
+
+    def _look(self, hidden: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Any number of states per picture (N, K, D) -> scores (N, K, V), attention (N, K, R)."""
+        weights = self.attention(self.query(hidden), memory.keys)
+        context = self.context(weights @ memory.regions)  # (N, K, D)
+        return self.vocabulary(self.dropout(torch.tanh(hidden + context))), weights
 
 
-DECODERS: dict[str, type[nn.Module]] = {"DecoderRNN": DecoderRNN}
+def place_in_group(group: Tensor, groups: int) -> tuple[Tensor, int]:
+    """Each element's place among those of its group, and the size of the largest: [0, 1, 0] -> [0, 0, 1], 2."""
+    order = group.argsort(stable=True)
+    sizes = group.bincount(minlength=groups)
+    start = sizes.cumsum(0) - sizes
+    place = torch.empty_like(group)
+    place[order] = torch.arange(len(group), device=group.device) - start[group[order]]
+    return place, int(sizes.max())
+
+
+DECODERS: dict[str, type[nn.Module]] = {"DecoderRNN": DecoderRNN, "SpatialDecoder": SpatialDecoder}
 
 
 class Captioner(nn.Module):

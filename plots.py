@@ -113,14 +113,14 @@ def _direct_labels(axes: Axes, labels: Sequence[tuple[float, str, str]], gap: fl
 # The dataset in counts
 
 
-def _bars(axes: Axes, names: Sequence[str], values: Sequence[float]) -> None:
+def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], form: str = ",") -> None:
     """Thin horizontal bars with the name on the left and the number at the end; no axis is needed then."""
     places = range(len(names))
     axes.barh(places, values, height=0.62, color=BLUE, alpha=0.75)
     for place, name, value in zip(places, names, values, strict=True):
         how = {"textcoords": "offset points", "va": "center", "parse_math": False}
         axes.annotate(name, (0, place), (-5, 0), ha="right", size=8.5, color=INK, **how)
-        axes.annotate(f"{value:,}", (value, place), (4, 0), size=7.5, color=GREY, **how)
+        axes.annotate(f"{value:{form}}", (value, place), (4, 0), size=7.5, color=GREY, **how)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.axis("off")
 
@@ -163,14 +163,33 @@ def caption_lengths(lengths: Iterable[int]) -> Figure:
     figure = Figure(6.2, 2.9, note)
     axes = figure.inches(0.75, 0.35, 5.2, 2.0)
     _quiet(axes, "words in the caption", "captions")
-    colors = [ORANGE if length == int(median) else BLUE for length in counts]
+    _histogram(axes, counts, int(median), note)
+    return figure
+
+
+def objects_per_picture(numbers: Iterable[int]) -> Figure:
+    """How many pictures show how many annotated objects. Raises ValueError if there is no picture."""
+    counts = Counter(numbers)
+    if not counts:
+        raise ValueError("there are no pictures to count objects in")
+    mean = sum(number * pictures for number, pictures in counts.items()) / counts.total()
+    note = f"{mean:.3g} objects a picture on average, at most {max(counts)}"
+    figure = Figure(6.2, 2.9, note)
+    axes = figure.inches(0.75, 0.35, 5.2, 2.0)
+    _quiet(axes, "objects in the picture", "pictures")
+    _histogram(axes, counts, None, note)
+    return figure
+
+
+def _histogram(axes: Axes, counts: Mapping[int, int], marked: int | None, note: str) -> None:
+    """A bar per number, one of them in another colour."""
+    colors = [ORANGE if number == marked else BLUE for number in counts]
     axes.bar(list(counts), list(counts.values()), width=0.75, color=colors, alpha=0.75)
-    axes.set_xlim(-0.6, longest + 0.6)
+    axes.set_xlim(-0.6, max(counts) + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_title(note, loc="left", size=8.5, color=INK)
-    return figure
 
 
 def coverage_curve(coverage: Sequence[tuple[int, int, float, float]], chosen: int | None = None) -> Figure:
@@ -219,6 +238,20 @@ def category_counts(counts: Mapping[str, int], top: int = 40) -> Figure:
     return figure
 
 
+def shares(values: Mapping[str, float]) -> Figure:
+    """Shares between 0 and 1 by name, the largest first: bars with per cent. Raises ValueError if there are none."""
+    if not values:
+        raise ValueError("there are no shares to draw")
+    names, sizes = zip(*sorted(values.items(), key=lambda item: -item[1]), strict=True)
+    margin, tall = 0.2 + max(text_width(name, 8.5) for name in names), 0.19 * len(names)
+    alt = "; ".join(f"{name} {size:.0%}" for name, size in zip(names, sizes, strict=True))
+    figure = Figure(margin + 4.6, tall + 0.15, alt)
+    axes = figure.inches(margin, 0.05, 3.9, tall)
+    _bars(axes, names, sizes, ".0%")
+    axes.set_xlim(0, 1)
+    return figure
+
+
 def co_occurrence(names: Sequence[str], matrix: ArrayLike) -> Figure:
     """How often two categories are in one picture: a square per pair, darker for more; each pair once.
 
@@ -230,7 +263,7 @@ def co_occurrence(names: Sequence[str], matrix: ArrayLike) -> Figure:
         raise ValueError(f"{len(names)} names (at least 2) need a square matrix of that size, not {counts.shape}")
     below = np.tril(np.ones(counts.shape, bool), -1)[1:, :-1]
     shown = np.ma.masked_where(~below, counts[1:, :-1])
-    cell = 0.42 if len(names) <= 12 else max(0.17, 5.0 / len(names))
+    cell = 0.42 if len(names) <= 14 else max(0.17, 5.0 / len(names))
     size = min(8.5, cell * 72 * 0.62)
     margin, side = 0.2 + max(text_width(name, size) for name in names), cell * (len(names) - 1)
     figure = Figure(margin + side + 0.3, side + margin + 0.1, "how often two categories are in one picture")
@@ -241,7 +274,7 @@ def co_occurrence(names: Sequence[str], matrix: ArrayLike) -> Figure:
     axes.set_yticks(np.arange(len(names) - 1) + 0.5, names[1:])
     axes.tick_params(length=0, labelsize=size, labelcolor=INK)
     axes.spines[:].set_visible(False)
-    if len(names) <= 12:
+    if len(names) <= 14:
         for row, column in zip(*np.nonzero(below), strict=True):
             count = shown[row, column]
             color = "white" if count > 0.45 * shown.max() else INK

@@ -73,7 +73,7 @@ KINDS: dict[str, tuple[str, ...]] = {  # what stands or floats on which ground
     "street": tuple(k for k in ON_LAND if k != "sports ball"),
 }
 SKIES = ("sunny", "sunny", "cloudy", "night", "night")
-APART = 3  # free scene units between any two objects
+APART = 4  # free scene units between any two objects
 
 
 def counts(rng: Random) -> list[int]:

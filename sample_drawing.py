@@ -81,7 +81,7 @@ def bar(x0: float, y0: float, x1: float, y1: float, width: float) -> Points:
 class Shape:
     body: list[Part]  # the silhouette
     detail: list[Part]  # painted on it
-    longest: tuple[float, float] = (19, 38)  # the longer side of a small and of a large one, in scene units
+    longest: tuple[float, float] = (28, 44)  # the longer side of a small and of a large one, in scene units
 
     @cached_property
     def frame(self) -> tuple[float, float, float, float]:
@@ -125,7 +125,7 @@ SHAPES: dict[str, Shape] = {
             (INK, disc(99, 19, 4, 3.5)),
         ],
         [("shade", disc(70, 20, 6, 12)), ("mark", disc(82, 13, 2.6))],
-        (22, 40),
+        (31, 46),
     ),
     "cat": Shape(
         [
@@ -144,7 +144,7 @@ SHAPES: dict[str, Shape] = {
             (INK, disc(40, 22, 1.6, 4)),
             ((240, 150, 160), [(29, 29), (35, 29), (32, 33)]),
         ],
-        (20, 37),
+        (28, 43),
     ),
     "bird": Shape(
         [
@@ -156,7 +156,7 @@ SHAPES: dict[str, Shape] = {
             ("main", [(30, 42), (14, 6), (38, 12), (58, 40)]),
         ],
         [("mark", disc(73, 31, 3)), ("shade", [(34, 40), (24, 18), (36, 24), (50, 40)])],
-        (19, 36),
+        (27, 41),
     ),
     "car": Shape(
         [
@@ -177,7 +177,7 @@ SHAPES: dict[str, Shape] = {
             ((214, 218, 224), disc(78, 37, 5)),
             ((255, 240, 170), disc(96, 26, 3)),
         ],
-        (23, 44),
+        (32, 50),
     ),
     "bicycle": Shape(
         [
@@ -193,7 +193,7 @@ SHAPES: dict[str, Shape] = {
             (INK, bar(26, 9, 44, 9, 7)),
         ],
         [(STEEL, disc(48, 44, 5))],
-        (23, 42),
+        (32, 48),
     ),
     "boat": Shape(
         [
@@ -203,7 +203,7 @@ SHAPES: dict[str, Shape] = {
             ("main", [(0, 68), (90, 68), (76, 90), (14, 90)]),
         ],
         [("shade", [(9, 82), (81, 82), (76, 90), (14, 90)]), ("mark", rect(6, 73, 84, 77))],
-        (22, 42),
+        (31, 48),
     ),
     "airplane": Shape(
         [
@@ -217,7 +217,7 @@ SHAPES: dict[str, Shape] = {
             *((GLASS, disc(x, 26, 2.5)) for x in (38, 47, 56, 65, 74)),
             ("shade", [(50, 34), (62, 34), (42, 56), (36, 56)]),
         ],
-        (22, 42),
+        (31, 48),
     ),
     "kite": Shape(
         [
@@ -229,7 +229,7 @@ SHAPES: dict[str, Shape] = {
             ("main", [(32, 0), (62, 32), (32, 78), (2, 32)]),
         ],
         [("shade", [(32, 0), (62, 32), (32, 32)]), ("shade", [(32, 32), (32, 78), (2, 32)])],
-        (23, 42),
+        (32, 48),
     ),
     "umbrella": Shape(
         [
@@ -239,7 +239,7 @@ SHAPES: dict[str, Shape] = {
             (WOOD, rect(43, -2, 48, 5)),
         ],
         [("shade", arc(45, 44, 16, 40, 180, 360)), ("tint", [*arc(45, 44, 44, 40, 180, 215), (28, 44)])],
-        (21, 41),
+        (30, 47),
     ),
     "bench": Shape(
         [
@@ -250,7 +250,7 @@ SHAPES: dict[str, Shape] = {
             ("shade", rect(0, 34, 100, 44)),
         ],
         [("main", rect(0, 34, 100, 40))],
-        (24, 42),
+        (32, 48),
     ),
     "clock": Shape(
         [
@@ -263,7 +263,7 @@ SHAPES: dict[str, Shape] = {
             (INK, bar(27, 27, 27, 13, 4)),
             (INK, bar(26, 26, 37, 31, 4)),
         ],
-        (22, 41),
+        (31, 47),
     ),
     "sports ball": Shape(
         [("main", disc(25, 25, 25))],
@@ -274,7 +274,7 @@ SHAPES: dict[str, Shape] = {
             ("main", disc(25, 25, 17)),
             ("tint", disc(17, 15, 6, 5)),
         ],
-        (14, 29),
+        (20, 32),
     ),
 }
 

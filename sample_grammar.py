@@ -217,16 +217,16 @@ def relations(a: Group, b: Group) -> list[tuple[float, str]]:
     dy = abs((top + bottom) - (other_top + other_bottom)) / 2
     gap = max(other_left - right, left - other_right)  # between the facing sides, negative where they overlap
     true: list[tuple[float, str]] = []
-    both_stand = a.kind not in FLYING and b.kind not in FLYING  # then what is further up is further away
-    if dy > dx / 2 and bottom <= other_top:
-        true += [(4, "behind")] if both_stand else [(5, "above"), (1, "over")]
-    elif dy > dx / 2 and other_bottom <= top:
-        true += [(4, "in front of")] if both_stand else [(5, "below"), (1, "under")]
+    vertical = dy > dx and (a.kind in FLYING or b.kind in FLYING)  # of two that stand, the upper is only further away
+    if vertical and bottom <= other_top:
+        true += [(3, "above")]
+    elif vertical and other_bottom <= top:
+        true += [(3, "below")]
     elif dx > 2 * dy and gap >= 2:
         side = "left" if right <= other_left else "right"
-        true += [(3, f"to the {side} of")]
+        true += [(2, f"to the {side} of")]
     if 0 <= gap <= 16 and dy <= 16:
-        true += [(3, "next to"), (1, "beside")]
+        true += [(1, "next to")]
     return true
 
 

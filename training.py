@@ -49,7 +49,10 @@ def linear_decay(last: float = 0.5) -> Callable[[float], float]:
 
 
 def inverse_sigmoid_decay(k: float = 0.1) -> Callable[[float], float]:
-    """Teacher-forcing ratio k / (k + exp(progress / k)), scaled to start near 1 (Bengio et al. 2015, section 2.4)."""
+    """Teacher-forcing ratio falling in an S, 1/2 half way: 1 / (1 + exp((progress - 1/2) / k)).
+
+    Bengio et al. 2015, section 2.4, whose k / (k + exp(i / k)) is the same curve, moved to count steps from its start.
+    """
     return lambda progress: 1 / (1 + math.exp((progress - 0.5) / k))
 
 
@@ -103,8 +106,12 @@ class Plan:
     clip: float = 5.0  # gradients are scaled down to this norm
     label_smoothing: float = 0.0  # in the training loss only, never in perplexity
     teacher_forcing: float | Callable[[float], float] = 1.0  # a ratio, or a schedule: progress 0..1 -> ratio
-    patience: int | None = None  # stop after so many epochs without a better score; None: never
+    patience: int | None = None  # stop after so many epochs without a better score, at least 1; None: never
     seed: int = 0
+
+    def __post_init__(self):
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience must be at least 1 epoch, or None for no early stopping, not {self.patience}")
 
     def ratio(self, progress: float) -> float:
         """The teacher-forcing ratio when the share `progress` (0..1) of the training is done."""
@@ -151,14 +158,13 @@ def fit(
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
 ) -> list[dict]:
-    """Train; return the history, one dict an epoch: epoch, train_loss, train_perplexity, val_perplexity, score, lr,
-    seconds.
+    """Train; return the history, one dict an epoch.
 
-    The best model is the one with the lowest perplexity on `val_loader`, or with the highest `score(model)`; at the
-    end the model holds its weights. With a `keeper` the best is saved as soon as it is reached, and a run that was
-    stopped goes on from its last whole epoch as if it had not been. `after_epoch` functions get the model and the
-    history so far. Raises FloatingPointError if the loss is no longer a number; the model then holds its best weights
-    so far.
+    Its keys: epoch, train_loss, train_perplexity, val_perplexity, score (if there is one), lr, seconds. The best model
+    is the one with the lowest perplexity on `val_loader`, or with the highest `score(model)`; at the end the model
+    holds its weights. With a `keeper` the best is saved as soon as it is reached, and a run that was stopped goes on
+    from its last whole epoch as if it had not been. `after_epoch` functions get the model and the history so far.
+    Raises FloatingPointError if the loss is no longer a number; the model then holds its best weights so far.
     """
     device = torch.device(device)
     model.to(device)
@@ -179,7 +185,7 @@ def fit(
         coins.set_state(state["coins"])
         torch.set_rng_state(state["rng"])
         run = _Run(**state["run"])
-    while run.epoch < plan.epochs and (plan.patience is None or run.since_best <= plan.patience):
+    while run.epoch < plan.epochs and (plan.patience is None or run.since_best < plan.patience):
         began = time.perf_counter()
         train_loader.batch_sampler.epoch = run.epoch
         nll = torch.zeros((), device=device)
@@ -205,11 +211,10 @@ def fit(
             with torch.no_grad():  # without label smoothing both are the same number
                 nll += token_loss(logits, targets) if plan.label_smoothing else loss * len(targets)
             tokens += len(targets)
-        if not math.isfinite(nll.item()):
-            if best_weights is not None:
-                model.load_state_dict(best_weights)
-            raise FloatingPointError(f"the loss is not a number in epoch {run.epoch + 1}: lower the learning rate")
         val = evaluate(model, val_loader, device, autocast)
+        if not math.isfinite(nll.item() + val):
+            _restore_best(model, run, best_weights, keeper)
+            raise FloatingPointError(f"the loss is not a number in epoch {run.epoch + 1}: lower the learning rate")
         row = {
             "epoch": run.epoch + 1,
             "train_loss": nll.item() / tokens,
@@ -217,7 +222,7 @@ def fit(
         }
         row |= {"val_perplexity": val, "lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - began}
         if score is not None:
-            row["score"] = score(model)
+            row["score"] = float(score(model))
         cost = -row["score"] if score is not None else val
         run.epoch, run.since_best = run.epoch + 1, run.since_best + 1
         run.history.append(row)
@@ -229,10 +234,16 @@ def fit(
         if keeper is not None:
             rng = {"coins": coins.get_state(), "rng": torch.get_rng_state()}
             keeper.save_training(model, {"optimizer": optimizer.state_dict(), "run": vars(run)} | rng)
-        for function in after_epoch:
-            function(model, run.history)
-    if best_weights is not None:
-        model.load_state_dict(best_weights)
-    elif keeper is not None and run.history:
-        keeper.load_best(model)
+        with torch.random.fork_rng(devices=[]):  # looking at the model must not change what it learns
+            for function in after_epoch:
+                function(model, run.history)
+    _restore_best(model, run, best_weights, keeper)
     return run.history
+
+
+def _restore_best(model: nn.Module, run: _Run, weights: dict | None, keeper: Keeper | None) -> None:
+    """The best weights back into the model: from memory, or those an earlier part of the run has kept."""
+    if weights is not None:
+        model.load_state_dict(weights)
+    elif keeper is not None and run.best < math.inf:
+        keeper.load_best(model)

@@ -51,6 +51,11 @@ class Figure(matplotlib.figure.Figure):
             kind, data = "image/jpeg", _encoded(self, format="jpeg", pil_kwargs={"quality": 92, "subsampling": 0})
         return {kind: base64.b64encode(data).decode()}, {kind: {"alt": self.alt}}
 
+    def as_html(self) -> str:
+        """The figure as an <img> that needs no file beside it: what a widget can show."""
+        ((kind, data),) = self._repr_mimebundle_()[0].items()
+        return f'<img alt="{html.escape(self.alt)}" src="data:{kind};base64,{data}" style="max-width:100%">'
+
     def inches(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes whose place is given in inches from the figure's top left corner."""
         across, down = self.get_size_inches()
@@ -310,13 +315,21 @@ def _deep(words: Sequence[tuple[str, float, int]]) -> int:
 LINE, SIZE = 0.165, 8.5  # of text below pictures: inches from line to line, points
 
 
-def image_grid(images: Sequence[Picture], titles: Sequence[str] | None = None, columns: int = 6) -> Figure:
+def image_grid(
+    images: Sequence[Picture],
+    titles: Sequence[str] | None = None,
+    columns: int = 6,
+    masks: Sequence[ArrayLike | None] | None = None,
+) -> Figure:
     """Pictures in rows of `columns`, each with its title, if any, wrapped below it.
 
-    Comes in: titles, one per picture; a line break in it starts a new line. Raises ValueError if the numbers differ.
+    Comes in: titles, one per picture; a line break in it starts a new line; masks, per picture a bool (H, W) of the
+    image whose outline is drawn in white, or None. Raises ValueError if the numbers differ or a mask has not the size
+    of its picture.
     """
-    if not len(images) or (titles is not None and len(titles) != len(images)):
-        raise ValueError(f"{len(images)} pictures and {len(titles or ())} titles: there must be one title per picture")
+    for name, values in (("titles", titles), ("masks", masks)):
+        if not len(images) or (values is not None and len(values) != len(images)):
+            raise ValueError(f"{len(images)} pictures and {len(values or ())} {name}: there must be one per picture")
     width = 1.5
     texts = [_wrap(title, width, SIZE) for title in titles or ()]
     feet = [0.13 + LINE * _deep(words) for words in texts]
@@ -326,6 +339,55 @@ def image_grid(images: Sequence[Picture], titles: Sequence[str] | None = None, c
         left, top = figure.below(axes)
         for word, x, row in words:
             figure.write(left + x, top + row * LINE, word, size=SIZE, color=INK)
+    for axes, image, mask in zip(list(figure.axes), images, masks or (), strict=False):
+        if mask is not None:
+            _outline(axes, _scaled(mask, image, np.asarray(axes.images[0].get_array())), "white")
+    return figure
+
+
+def captioned(
+    images: Sequence[Picture],
+    captions: Sequence[Sequence[str]],
+    columns: int = 2,
+    named: Sequence[Sequence[Mapping[int, str]]] | None = None,
+) -> Figure:
+    """Pictures, each with all its captions beside it.
+
+    Comes in: captions, a list per picture; named, per picture and caption a dict from the place of a word (0 is the
+    first) to the category that it names: the word gets that category's colour, as in `show_annotations`, and a line.
+    Raises ValueError if the lengths differ.
+    """
+    if not len(images) or len(captions) != len(images):
+        raise ValueError(f"{len(images)} pictures and {len(captions)} lists of captions: there must be one per picture")
+    if named is not None and [len(said) for said in named] != [len(said) for said in captions]:
+        raise ValueError("the words named must be given for each caption of each picture")
+    if columns < 1:
+        raise ValueError(f"columns must be 1 or more, not {columns}")
+    columns, wide, room, gap, edge = min(columns, len(images)), 1.6, 2.7, 0.25, 0.05
+    pictures = [_array(image, 320) for image in images]
+    talls = [wide * min(1.5, picture.shape[0] / picture.shape[1]) for picture in pictures]
+    texts = [[_wrap(caption, room, SIZE) for caption in said] for said in captions]
+    heights = [
+        max(tall, sum(LINE * _deep(words) + 0.09 for words in said)) for tall, said in zip(talls, texts, strict=True)
+    ]
+    rows = [max(heights[start : start + columns]) + gap for start in range(0, len(images), columns)]
+    alt = "; ".join(f"a picture and its captions: {' / '.join(said)}" for said in captions)
+    figure = Figure(columns * (wide + room + gap) - gap / 2 + edge, sum(rows) - gap + 2 * edge, alt)
+    for place, (picture, said) in enumerate(zip(pictures, texts, strict=True)):
+        row, column = divmod(place, columns)
+        left, top = edge + column * (wide + room + gap), edge + sum(rows[:row])
+        axes = figure.inches(left, top, wide, talls[place])
+        _show(axes, picture)
+        axes.set_anchor("NW")
+        left, top = left + wide + 0.12, top + 0.11
+        for number, words in enumerate(said):
+            for word_place, (word, x, line) in enumerate(words):
+                category = named[place][number].get(word_place) if named is not None else None
+                at, color = (left + x, top + line * LINE), INK if category is None else _color_of(category)
+                figure.write(*at, word, size=SIZE, color=color)
+                if category is not None:  # a line too: colour alone does not reach everybody
+                    figure.underline(*at, text_width(word, SIZE), color)
+            top += _deep(words) * LINE + 0.09
     return figure
 
 
@@ -374,6 +436,10 @@ _KINDS = (
 )
 
 
+def _color_of(category: str) -> str:
+    return _KINDS[sum(category.encode()) % len(_KINDS)]
+
+
 def show_annotations(
     image: Picture,
     instances: Sequence[tuple[str, ArrayLike | None, Sequence[float]]],
@@ -395,7 +461,7 @@ def show_annotations(
     pixel = wide / picture.shape[1]  # inches
     taken: list[tuple[float, float, float]] = []
     for name, mask, (x, y, width, height) in instances:
-        color = _KINDS[sum(name.encode()) % len(_KINDS)]
+        color = _color_of(name)
         x, y, width, height = (value * scale for value in (x, y, width, height))
         if masks and mask is not None:
             cover = _scaled(mask, image, picture)

@@ -126,6 +126,10 @@ class Markdown(IPythonRenderer):
     def latex_environment(self, name: str, body: str) -> str:
         return formula(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
+    def block_html(self, text: str) -> str:
+        """A piece with pictures as nbconvert has it; others untouched, or a <details> would close before its text."""
+        return super().block_html(text) if "<img" in text else text
+
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if urlsplit(url).path.endswith(".ipynb"):
             url = url.replace(".ipynb", ".html")

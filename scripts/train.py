@@ -21,7 +21,8 @@ import config
 from data_loader import Transform, get_loader
 from decoding import decode, greedy
 from features import extract
-from model import Captioner, DecoderRNN, EncoderCNN, best_device
+from detector import WordDetector, fit_detector
+from model import DECODERS, Captioner, EncoderCNN, best_device
 from training import best_precision, evaluate, fit
 from vocabulary import Vocabulary
 
@@ -34,12 +35,17 @@ def main(arguments: list[str] | None = None) -> None:
     train, val = (coco.load(cfg.dataset, split, instances=False) for split in ("train", "val"))
     train, val = train[: options.limit], val[: options.limit]
     vocabulary = Vocabulary((c for r in train for c in r.captions), cfg.threshold, cfg.max_words)
-    encoder = EncoderCNN(**cfg.encoder_options()).to(device)
-    decoder = DecoderRNN(len(vocabulary), encoder.feature_size, **cfg.decoder_options())
-    model = Captioner(encoder, decoder).to(device)
-    print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
     run = Path(options.run or Path("runs") / Path(cfg.dataset).name / options.name)
     precision = best_precision(device)
+    if cfg.encoder == "small" and cfg.finetune == 0 and cfg.weights is None:
+        path = run.parent / "small_cnn.pth"
+        if not path.exists():
+            learn_to_see(train, vocabulary, cfg, path, device, precision)
+        cfg = dataclasses.replace(cfg, weights=str(path))
+    encoder = EncoderCNN(**cfg.encoder_options()).to(device)
+    decoder = DECODERS[cfg.decoder](len(vocabulary), encoder.feature_size, **cfg.decoder_options())
+    model = Captioner(encoder, decoder).to(device)
+    print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
     loaders = [
         get_loader(
             records,
@@ -74,6 +80,26 @@ def main(arguments: list[str] | None = None) -> None:
     best = evaluate(model, loaders[1], device, precision)
     (run / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
     print(f"val perplexity {best:.3f} after {(time.perf_counter() - began) / 60:.1f} minutes; the model is in {run}")
+
+
+def learn_to_see(records, vocabulary: Vocabulary, cfg: config.Config, path: Path, device, precision) -> None:
+    """The small encoder learns which words fit a picture (detector.py); its weights go to `path`."""
+    encoder = EncoderCNN("small", image_size=cfg.image_size, finetune=None)
+    loader = get_loader(
+        records, vocabulary, transform=Transform(encoder.image_size, cfg.jitter), images_per_batch=8, seed=cfg.seed
+    )
+    fit_detector(
+        WordDetector(encoder, len(vocabulary)),
+        loader,
+        epochs=cfg.detector_epochs,
+        learning_rate=cfg.detector_rate,
+        seed=cfg.seed,
+        device=device,
+        autocast=precision,
+        after_epoch=lambda row: print("eyes: epoch {epoch:2}  loss {loss:.4f}  {seconds:5.0f} s".format(**row), flush=True),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(encoder.blocks.state_dict(), path)
 
 
 def pictures(records, encoder: EncoderCNN, path: Path, cfg: config.Config, precision, training: bool) -> dict:

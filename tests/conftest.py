@@ -1,10 +1,16 @@
 """Fixtures that several tests share."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
+
+from coco import Record, load
+from model import Captioner, DecoderRNN, EncoderCNN
+from vocabulary import Vocabulary
 
 COLORS = ("red", "green", "blue", "black")
 SHAPES = ("square", "triangle")
@@ -63,3 +69,28 @@ def tiny_coco(tmp_path: Path) -> Path:
                 del content["categories"]
             (folder / "annotations" / f"{kind}_{split}.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def records(tiny_coco: Path) -> dict[str, list[Record]]:
+    """The tiny dataset's records, by split."""
+    return {split: load(tiny_coco, split) for split in ("train", "val", "test")}
+
+
+@pytest.fixture
+def vocabulary(records: dict[str, list[Record]]) -> Vocabulary:
+    """The words of the tiny dataset's training captions."""
+    return Vocabulary(caption for record in records["train"] for caption in record.captions)
+
+
+@pytest.fixture
+def captioner(vocabulary: Vocabulary) -> Callable[..., Captioner]:
+    """Builds a tiny captioner of pictures of 32 pixels, 2 x 2 regions: `captioner(seed, finetune, **decoder)`."""
+
+    def build(seed: int = 0, finetune: int | None = None, **decoder) -> Captioner:
+        torch.manual_seed(seed)
+        encoder = EncoderCNN("small", image_size=32, grid=2, finetune=finetune)
+        sizes = {"word_size": 8, "hidden_size": 16, "attention_size": 8, "dropout": 0.0}
+        return Captioner(encoder, DecoderRNN(len(vocabulary), encoder.feature_size, **(sizes | decoder)))
+
+    return build

@@ -236,6 +236,7 @@ def test_a_table_is_split_by_image_not_by_caption(tmp_path):
     shuffled = load(table(tmp_path / "b", "\ufeffimage,caption\n" + "\n".join(lines), "captions.csv"))
     assert [(r.image_id, r.split) for r in shuffled] == [(r.image_id, r.split) for r in records]
     assert load(folder, "test") == [r for r in records if r.split == "test"]
+    assert [r.image_id for r in load(folder, "test", seed=1)] != [r.image_id for r in load(folder, "test")]
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,19 @@ $$\mathcal{L} = -\sum_{t=1}^{T} \log p(\text{<end>})$$
 echo $HOME $$
 ```
 
+<details><summary>Hint</summary>
+
+Think of **padding**.
+
+</details>
+
 Next: [the first](0_Dataset.ipynb#words), [the source](model.py), [a paper](https://arxiv.org/abs/1411.4555),
 [below](#below).
 """
 CELLS = [
     "import sys\nprint(sys.prefix)",
     "from visualize import Figure\nFigure(1, 1, 'an empty figure')",
-    "from ipywidgets import interact\ninteract(lambda step: None, step=(0, 3));",
+    "from ipywidgets import interact\ninteract(lambda step: print(step), step=(0, 3));",
     "from tqdm.auto import tqdm\nfor _ in tqdm(range(3)): pass",
     "import tqdm as bars\nfor _ in bars.tqdm(range(3)): pass\nprint('spoken', file=sys.stderr)",
     "6 * 7",
@@ -112,6 +118,11 @@ def test_the_page_needs_no_network(page, built):
 
 def test_faults_would_be_found():
     assert len(offline_faults('<script></script><img src="http://a/b.png"><link href="x"><p>$x$ and $$y$$')) >= 5
+
+
+def test_a_hint_is_folded_away_with_all_its_text(page):
+    (details,) = BeautifulSoup(page, "html.parser")("details")
+    assert details.strong.text == "padding" and "the first" not in details.text
 
 
 def test_formulas_become_mathml(page):

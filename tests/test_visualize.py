@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from nbclient import NotebookClient
 from PIL import Image, ImageDraw
@@ -194,6 +195,36 @@ def test_gallery_and_grid_refuse_lists_of_different_lengths(picture):
         visualize.gallery([picture] * 2, ["a"], ["a", "b"])
     with pytest.raises(ValueError, match="3 pictures and 1 titles"):
         visualize.image_grid([picture] * 3, ["a"])
+    with pytest.raises(ValueError, match="3 pictures and 1 masks"):
+        visualize.image_grid([picture] * 3, masks=[None])
+    with pytest.raises(ValueError, match="2 pictures and 1 lists of captions"):
+        visualize.captioned([picture] * 2, [["a"]])
+    with pytest.raises(ValueError, match="each caption of each picture"):
+        visualize.captioned([picture], [["a", "b"]], named=[[{}]])
+
+
+def test_image_grid_outlines_a_mask_only_where_there_is_one(picture):
+    mask = np.zeros((90, 120), bool)
+    mask[20:60, 20:60] = True
+    figure = visualize.image_grid([picture] * 2, masks=[mask, None])
+    assert [len(axes.collections) for axes in figure.axes] == [1, 0]
+    with pytest.raises(ValueError, match="a mask is"):
+        visualize.image_grid([picture], masks=[mask.T])
+
+
+def test_captions_stand_beside_their_picture_whole_and_names_in_the_colour_of_their_category(picture):
+    captions = [["a red ball", " ".join(WORDS * 6)], ["one"], ["x" * 200, "$5"]]
+    named = [[{2: "sports ball"}, {}], [{}], [{}, {}]]
+    figure = visualize.captioned([picture, picture.resize((30, 120)), picture], captions, named=named)
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches() * figure.dpi
+    boxes = [text.get_window_extent() for text in figure.texts]
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)
+    first = figure.axes[0].get_window_extent()
+    assert boxes[0].x0 > first.x1 and abs(boxes[0].y1 - first.y1) < 10
+    ball = next(text.get_color() for text in figure.texts if text.get_text() == "ball")
+    box = visualize.show_annotations(picture, [("sports ball", None, (0, 0, 9, 9))]).axes[0].patches[0]
+    assert to_rgba(ball) == box.get_edgecolor() and figure.texts[0].get_color() == visualize.INK
 
 
 def test_image_grid_takes_arrays_and_pictures_of_any_shape(picture):
@@ -272,7 +303,11 @@ def test_dataset_plots_state_their_numbers():
     assert any("at most 8 words" in text for text in texts(plots.caption_lengths([7, 8, 8, 12])))
     rows = [(1, 5000, 1.0, 1.0), (5, 1500, 0.3, 0.98)]
     assert any("1,500 words make up 98.0%" in text for text in texts(plots.coverage_curve(rows, chosen=5)))
+    wide = plots.coverage_curve([(1, 3000, 1.0, 1.0), (1000, 20, 0.01, 0.6)]).axes[0]
+    assert wide.get_xscale() == "log", "thresholds over several decades keep their places apart"
     assert {"person", "and 1 more"} <= set(texts(plots.category_counts({"person": 9, "dog": 3}, top=1)))
+    assert any("2.5 objects" in text for text in texts(plots.objects_per_picture([1, 2, 3, 4])))
+    assert [text for text in texts(plots.shares({"cat": 0.25, "dog": 0.5})) if "%" in text] == ["50%", "25%"]
     pairs = texts(plots.co_occurrence(["cat", "dog", "car"], [[9, 2, 3], [2, 9, 4], [3, 4, 9]]))
     assert {"2", "3", "4"} <= set(pairs) and "9" not in pairs
 
@@ -282,6 +317,10 @@ def test_dataset_plots_refuse_what_they_cannot_draw():
         plots.word_frequencies({})
     with pytest.raises(ValueError, match="no captions"):
         plots.caption_lengths([])
+    with pytest.raises(ValueError, match="no pictures"):
+        plots.objects_per_picture([])
+    with pytest.raises(ValueError, match="no shares"):
+        plots.shares({})
     with pytest.raises(ValueError, match="no row for threshold 7"):
         plots.coverage_curve([(1, 10, 1.0, 1.0)], chosen=7)
     with pytest.raises(ValueError, match="3 names"):
@@ -315,6 +354,14 @@ def test_house_map_shows_four_notebooks_and_where_we_are():
         assert len(bold) == 1 and bold[0].startswith(str(current))
     with pytest.raises(ValueError, match="no 4"):
         plots.house_map(4)
+
+
+def test_a_figure_fits_into_a_widget_with_its_text(picture):
+    figure = visualize.image_grid([picture], ['a "red" ball'])
+    assert figure.as_html().startswith('<img alt="1 pictures: a &quot;red&quot; ball" src="data:image/png;base64,')
+    data = figure.as_html().split("base64,")[1].split('"')[0]
+    shown = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert shown.size == tuple((figure.get_size_inches() * figure.dpi).astype(int))
 
 
 def test_figures_do_not_pile_up(picture):

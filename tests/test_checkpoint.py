@@ -1,0 +1,188 @@
+"""What a user relies on in a checkpoint: the same captions from the folder alone, or a clear sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from checkpoint import VERSION, Keeper, load, save
+from data_loader import Transform, get_loader
+from decoding import decode
+from model import Captioner, DecoderRNN, EncoderCNN
+from vocabulary import Vocabulary
+
+
+def edit(folder: Path, change) -> None:
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    change(content)
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture
+def folder(captioner, vocabulary, tmp_path) -> Path:
+    """A checkpoint as it should be."""
+    save(tmp_path / "run", captioner(), vocabulary, {"dataset": "tiny"})
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("finetune", [0, 1, None])
+@pytest.mark.parametrize("attention", ["none", "additive"])
+def test_a_checkpoint_says_the_same_captions(captioner, records, vocabulary, tmp_path, finetune, attention):
+    model = captioner(finetune=finetune, attention=attention, gate=attention != "none", project=5, dropout=0.5)
+    with torch.no_grad():
+        model.encoder.mean.add_(0.1)  # the normalisation is part of it
+        model.decoder.vocabulary.weight.mul_(10)
+    save(tmp_path / "run", model, vocabulary, {"dataset": "tiny", "score": 0.5})
+    again = load(tmp_path / "run")
+    assert not again.model.training and again.about == {"dataset": "tiny", "score": 0.5}
+    assert again.vocabulary.words == vocabulary.words and again.vocabulary.counts == vocabulary.counts
+    loader = get_loader(records["val"], vocabulary, transform=Transform(again.model.encoder.image_size))
+    said, said_again = ({i: h.ids for i, h in decode(m, loader).items()} for m in (model, again.model))
+    assert said == said_again and len(said) == 3
+    assert again.model.encoder.frozen == model.encoder.frozen
+    assert again.model.config == model.config and again.model.encoder.image_size == 32
+
+
+def test_a_frozen_torchvision_encoder_needs_neither_its_file_nor_the_network(tmp_path, vocabulary, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    torch.hub.set_dir(tmp_path / "hub")
+    weights = tmp_path / "mobilenet.pth"
+    torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
+    encoder = EncoderCNN("mobilenet_v2", weights, image_size=64)
+    model = Captioner(encoder, DecoderRNN(len(vocabulary), encoder.feature_size, 8, 8, 8)).eval()
+    save(tmp_path / "run", model, vocabulary)
+    weights.unlink()
+    again = load(tmp_path / "run").model
+    picture = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    assert again.encoder.frozen and torch.equal(again.regions(picture), model.regions(picture))
+    assert not (tmp_path / "hub").exists()
+
+
+def test_the_order_of_the_words_is_kept(captioner, vocabulary, tmp_path):
+    backwards = Vocabulary.from_words(vocabulary.words[:3:-1])
+    save(tmp_path, captioner(), backwards)
+    assert load(tmp_path).vocabulary.words == backwards.words != vocabulary.words
+
+
+# --- what is wrong
+
+
+def sentence(kind: type[Exception], folder: Path) -> str:
+    with pytest.raises(kind) as caught:
+        load(folder)
+    text = str(caught.value)
+    assert str(folder) in text and "\n" not in text and len(text) < 500
+    return text
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    assert f"incomplete: {name} is missing" in sentence(FileNotFoundError, folder)
+
+
+def test_a_missing_checkpoint_says_how_to_make_one(tmp_path):
+    assert "no checkpoint at" in sentence(FileNotFoundError, tmp_path / "none")
+    assert "scripts.train" in sentence(FileNotFoundError, tmp_path / "none")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '"version"', "\x00"])
+def test_a_broken_config_is_refused(folder, text):
+    (folder / "config.json").write_text(text)
+    assert "config.json is not a checkpoint's config" in sentence(ValueError, folder)
+
+
+def test_another_version_is_refused(folder):
+    edit(folder, lambda config: config.update(version=VERSION + 1))
+    assert f"version {VERSION + 1}, this project reads version {VERSION}" in sentence(ValueError, folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config.pop("model"),
+        lambda config: config["model"].pop("decoder"),
+        lambda config: config["model"].update(encoder=None),
+        lambda config: config["model"]["decoder"].pop("kind"),
+        lambda config: config["model"]["decoder"].update(kind="Transformer"),
+        lambda config: config["model"]["decoder"].update(heads=8),
+        lambda config: config["model"]["decoder"].update(hidden_size=17),
+        lambda config: config["model"]["decoder"].update(attention="none"),
+        lambda config: config["model"]["encoder"].update(name="resnet81"),
+    ],
+)
+def test_a_config_that_does_not_fit_the_weights_is_refused(folder, change):
+    edit(folder, change)
+    assert "weights and config do not fit together" in sentence(ValueError, folder)
+
+
+def test_damaged_weights_are_refused(folder):
+    content = (folder / "model.safetensors").read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"<html>404</html>"):
+        (folder / "model.safetensors").write_bytes(damaged)
+        assert "weights and config do not fit together" in sentence(ValueError, folder)
+
+
+def test_another_vocabulary_is_refused(folder, vocabulary):
+    Vocabulary.from_words([*vocabulary.words, "zebra"]).save(folder / "vocabulary.json")
+    assert f"vocabulary.json has {len(vocabulary) + 1} words" in sentence(ValueError, folder)
+    (folder / "vocabulary.json").write_text("[]")
+    assert "vocabulary.json is not a vocabulary" in sentence(ValueError, folder)
+
+
+# --- a run's state
+
+
+class Malicious:
+    """A pickle that writes a file when it is loaded."""
+
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
+
+
+def test_a_runs_state_comes_back_with_its_weights(captioner, vocabulary, tmp_path):
+    keeper, model, other = Keeper(tmp_path, vocabulary), captioner(seed=0), captioner(seed=1)
+    assert keeper.load_training(model) is None
+    keeper.save_training(model, {"run": {"epoch": 3, "best": 2.5, "history": [{"epoch": 3}]}, "coins": torch.ones(2)})
+    state = keeper.load_training(other)
+    assert state["run"] == {"epoch": 3, "best": 2.5, "history": [{"epoch": 3}]} and torch.equal(
+        state["coins"], torch.ones(2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_a_damaged_or_malicious_state_is_refused_and_not_executed(captioner, vocabulary, tmp_path):
+    file = tmp_path / "training.pt"
+    for content in (Malicious(tmp_path / "owned"), {"config": Malicious(tmp_path / "owned")}, [1], {"words": []}):
+        torch.save(content, file)
+        with pytest.raises(ValueError, match=r"training\.pt is damaged or not a run's state: delete it"):
+            Keeper(tmp_path, vocabulary).load_training(captioner())
+    assert not (tmp_path / "owned").exists()
+    file.write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match=r"training\.pt is damaged"):
+        Keeper(tmp_path, vocabulary).load_training(captioner())
+
+
+def test_the_state_of_another_run_is_refused(captioner, vocabulary, tmp_path):
+    Keeper(tmp_path, vocabulary).save_training(captioner(), {})
+    backwards = Vocabulary.from_words(vocabulary.words[:3:-1])
+    for model, words in ((captioner(cell="gru"), vocabulary), (captioner(), backwards)):
+        with pytest.raises(ValueError, match="holds a run of another model or vocabulary"):
+            Keeper(tmp_path, words).load_training(model)
+
+
+def test_nothing_in_the_folder_is_a_pickled_class(folder, captioner, vocabulary):
+    Keeper(folder, vocabulary).save_training(captioner(), {"rng": torch.get_rng_state()})
+    assert {file.name for file in folder.iterdir()} == {
+        "config.json",
+        "vocabulary.json",
+        "model.safetensors",
+        "training.pt",
+    }
+    assert torch.load(folder / "training.pt", weights_only=True)["words"] == vocabulary.words

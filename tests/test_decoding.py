@@ -1,0 +1,225 @@
+"""What a user relies on in the search: likely captions, with their true probabilities, that end."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from data_loader import Transform, get_loader
+from decoding import END, PAD, START, UNK, Hypothesis, beam, decode, greedy
+from model import DecoderRNN
+from vocabulary import Vocabulary
+
+FEATURES = (4, 6)  # R, E
+
+
+def decoder(
+    seed: int = 0, words: int = 8, cell: str = "lstm", attention: str = "additive", end: float = 0.0
+) -> DecoderRNN:
+    """A random model of so many words beside the four specials, with a taste; `end` adds to the score of `<end>`."""
+    torch.manual_seed(seed)
+    model = DecoderRNN(4 + words, FEATURES[1], 6, 12, 5, cell=cell, attention=attention).eval()
+    with torch.no_grad():
+        model.embedding.weight.mul_(3)
+        model.vocabulary.weight.mul_(8)
+        model.vocabulary.bias[END] += end
+    return model
+
+
+def features(pictures: int, seed: int = 0) -> Tensor:
+    return 2 * torch.randn(pictures, *FEATURES, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def scored(model: DecoderRNN, picture: Tensor, ids: list[int]) -> tuple[list[float], Tensor | None]:
+    """The log-probabilities of a caption's ids, and its attention, as `forward` has them."""
+    inputs = pack_padded_sequence(torch.tensor([[START, *ids[:-1]]]), torch.tensor([len(ids)]), batch_first=True)
+    scores, looks = model(picture.unsqueeze(0), inputs, torch.zeros(1, dtype=torch.long))
+    return scores.log_softmax(-1)[range(len(ids)), ids].tolist(), looks
+
+
+def captions(hypotheses: list[Hypothesis]) -> list[list[int]]:
+    return [hypothesis.ids for hypothesis in hypotheses]
+
+
+@torch.no_grad()
+def plain_beam(model: DecoderRNN, picture: Tensor, width: int, penalty: float, max_length: int) -> list[int]:
+    """Beam search as one would write it down, one picture, one hypothesis at a time."""
+    memory = model.prepare(picture.unsqueeze(0))
+    live, done = [([], 0.0, memory.state)], []
+    for _ in range(max_length):
+        continuations = []
+        for ids, total, state in live:
+            last = torch.tensor([ids[-1] if ids else START])
+            logits, after, _ = model.step(last, state, memory)
+            for word, logprob in enumerate(logits[0].log_softmax(-1).tolist()):
+                if word not in (PAD, START, UNK):
+                    continuations.append(([*ids, word], total + logprob, after))
+        continuations.sort(key=lambda c: -c[1])
+        best = continuations[: width - len(done)]
+        done += [c for c in best if c[0][-1] == END]
+        live = [c for c in best if c[0][-1] != END]
+        if not live:
+            break
+    return max(done or live, key=lambda c: c[1] / len(c[0]) ** penalty)[0]
+
+
+# --- what the search finds
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("attention", ["none", "additive", "dot"])
+def test_a_beam_of_one_is_greedy(cell, attention):
+    for seed in range(4):
+        model, pictures = decoder(seed, cell=cell, attention=attention), features(6, seed)
+        straight, narrow = greedy(model, pictures), beam(model, pictures, width=1)
+        assert captions(straight) == captions(narrow)
+        assert [h.finished for h in straight] == [h.finished for h in narrow]
+        for a, b in zip(straight, narrow, strict=True):
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+            assert (a.attention is None) == (b.attention is None) == (attention == "none")
+            if a.attention is not None:
+                torch.testing.assert_close(a.attention, b.attention)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0, 2.0])
+def test_a_wide_beam_is_exhaustive_search(penalty):
+    """Every caption of at most four words there is, scored by forward."""
+    say = [END, 4, 5, 6]
+    every = [[*start, END] for n in range(4) for start in product(say[1:], repeat=n)]
+    for seed in range(3):
+        model, pictures = decoder(seed, words=3, end=-1.0), features(2, seed)
+        found = beam(model, pictures, width=300, length_penalty=penalty, max_length=4)
+        for picture, hypothesis in zip(pictures, found, strict=True):
+            scores = {tuple(ids): sum(scored(model, picture, ids)[0]) / len(ids) ** penalty for ids in every}
+            best = max(scores, key=scores.get)
+            assert tuple(hypothesis.ids) == best and hypothesis.finished
+            assert hypothesis.score == pytest.approx(scores[best], abs=1e-4)
+
+
+@pytest.mark.parametrize("width", [2, 3, 5])
+def test_the_batched_beam_is_the_plain_one(width):
+    found, lengths = [], set()
+    for seed, penalty in product(range(5), (0.0, 1.0)):
+        model, pictures = decoder(seed, end=1.0), features(5, seed)
+        options = {"width": width, "length_penalty": penalty, "max_length": 8}
+        found = captions(beam(model, pictures, **options))
+        assert found == [plain_beam(model, picture, width, penalty, 8) for picture in pictures]
+        lengths |= set(map(len, found))
+    assert len(lengths) > 4  # short ones, long ones, unfinished ones
+
+
+def test_a_wider_beam_finds_better_captions():
+    totals = {width: 0.0 for width in (1, 3, 10)}
+    for seed, width in product(range(5), totals):
+        model, pictures = decoder(seed, end=1.0), features(8, seed)
+        totals[width] += sum(h.score for h in beam(model, pictures, width=width, length_penalty=0, max_length=10))
+    assert totals[1] < totals[3] < totals[10]
+
+
+def test_the_length_penalty_weighs_short_against_long():
+    model, pictures = decoder(1, end=0.5), features(20)
+    lengths = []
+    for penalty in (0.0, 0.7, 1.5):
+        hypotheses = beam(model, pictures, width=6, length_penalty=penalty, max_length=12)
+        lengths.append(sum(len(h.ids) for h in hypotheses))
+        for h in hypotheses:
+            assert h.score == pytest.approx(sum(h.logprobs) / len(h.ids) ** penalty, abs=1e-4)
+    assert lengths[0] < lengths[1] < lengths[2]
+
+
+# --- what it tells
+
+
+@pytest.mark.parametrize("search", [greedy, beam])
+@pytest.mark.parametrize("attention", ["none", "dot", "additive"])
+def test_probabilities_and_attention_are_those_of_forward(search, attention):
+    for seed in range(3):
+        model, pictures = decoder(seed, attention=attention), features(5, seed)
+        for picture, hypothesis in zip(pictures, search(model, pictures, max_length=9), strict=True):
+            logprobs, looks = scored(model, picture, hypothesis.ids)
+            assert hypothesis.logprobs == pytest.approx(logprobs, abs=1e-4)
+            if attention == "none":
+                assert hypothesis.attention is None
+            else:
+                assert hypothesis.attention.shape == (len(hypothesis.ids), FEATURES[0])
+                torch.testing.assert_close(hypothesis.attention, looks, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(hypothesis.attention.sum(1), torch.ones(len(hypothesis.ids)))
+
+
+@pytest.mark.parametrize("search", [greedy, beam])
+def test_neither_order_nor_size_of_the_batch_matters(search):
+    model, pictures = decoder(3), features(9)
+    together = captions(search(model, pictures))
+    assert len({tuple(ids) for ids in together}) > 3
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    assert captions(search(model, pictures[order])) == [together[i] for i in order]
+    assert [search(model, picture.unsqueeze(0))[0].ids for picture in pictures] == together
+
+
+# --- where it ends
+
+
+@pytest.mark.parametrize("search", [greedy, beam])
+def test_nothing_is_said_after_the_end(search):
+    lengths = set()
+    for seed in range(4):
+        for hypothesis in search(decoder(seed), features(10, seed)):
+            if hypothesis.finished:
+                assert hypothesis.ids.count(END) == 1 and hypothesis.ids[-1] == END
+            else:
+                assert END not in hypothesis.ids and len(hypothesis.ids) == 20
+            assert len(hypothesis.logprobs) == len(hypothesis.ids) == len(hypothesis.attention)
+            lengths.add(len(hypothesis.ids))
+    assert len(lengths) > 3
+
+
+@pytest.mark.parametrize("search", [greedy, beam])
+def test_a_model_that_never_ends_is_stopped(search):
+    for hypothesis in search(decoder(end=-1e9), features(3), max_length=7):
+        assert len(hypothesis.ids) == 7 and END not in hypothesis.ids and not hypothesis.finished
+        assert all(logprob > -1e3 for logprob in hypothesis.logprobs)
+
+
+@pytest.mark.parametrize("search", [greedy, beam])
+def test_a_model_that_ends_at_once_has_an_empty_caption(search):
+    for hypothesis in search(decoder(end=1e3), features(3)):
+        assert hypothesis.ids == [END] and hypothesis.finished and hypothesis.score == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("search", [greedy, beam])
+def test_what_is_banned_is_never_said(search):
+    model = decoder(words=8, end=-1e4)
+    with torch.no_grad():
+        model.vocabulary.bias[[PAD, START, UNK]] = 50.0
+    said = {word for h in search(model, features(10)) for word in h.ids}
+    assert said <= set(range(4, 12)) and len(said) > 1
+    for hypothesis in search(model, features(3), max_length=4):
+        assert max(hypothesis.logprobs) < -20  # the model's own probabilities, over its whole vocabulary
+    said = {word for h in search(model, features(10), banned=[PAD, START, END, *range(4, 12)]) for word in h.ids}
+    assert said == {UNK}
+    said = {word for h in search(model, features(10), banned=()) for word in h.ids}
+    assert said <= {PAD, START, UNK}
+
+
+def test_the_specials_are_the_vocabularys():
+    assert (Vocabulary.pad, Vocabulary.start, Vocabulary.end, Vocabulary.unk) == (PAD, START, END, UNK)
+
+
+# --- a split
+
+
+@pytest.mark.parametrize("search", [greedy, beam])
+def test_every_picture_of_a_split_gets_its_caption(records, vocabulary, captioner, search):
+    model = captioner(dropout=0.5).train()
+    loader = get_loader(records["train"], vocabulary, transform=Transform(32), images_per_batch=4)
+    found = decode(model, loader, search, max_length=6)
+    assert sorted(found) == [1, 2, 3, 4, 5, 6]
+    assert model.training and model.decoder.training  # as it was, but the captions are made without dropout
+    model.eval()
+    for batch in loader:
+        for image_id, image in zip(batch.image_ids, batch.images, strict=True):
+            alone = search(model.decoder, model.regions(image.unsqueeze(0)), max_length=6)[0]
+            assert found[image_id].ids == alone.ids

@@ -1,0 +1,158 @@
+"""What a user relies on in the features on disk: the encoder's own numbers, or a clear sentence."""
+
+import pickle
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from coco import open_image
+from data_loader import Transform, get_loader
+from features import Features, extract
+from model import EncoderCNN
+
+
+@pytest.fixture
+def encoder() -> EncoderCNN:
+    torch.manual_seed(0)
+    return EncoderCNN("small", image_size=32, grid=2, finetune=0)
+
+
+def stop_at(encoder: EncoderCNN, batch: int):
+    """The encoder is interrupted, as by Ctrl-C, at so many batches from now."""
+    calls = iter(range(batch))
+
+    def hook(*_):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+
+    return encoder.register_forward_pre_hook(hook)
+
+
+def test_the_file_holds_what_the_encoder_says(records, encoder, tmp_path, capsys):
+    path = tmp_path / "new" / "val.npy"
+    features = extract(records["val"], encoder, path, progress=False)
+    assert f"{path}: 0 MB of features for 3 images" in capsys.readouterr().out
+    assert list(features) == [7, 8, 9] and len(features) == 3 and features.shape == (4, encoder.feature_size)
+    assert 8 in features and 1 not in features
+    images = torch.stack([Transform(32)(open_image(r.path)) for r in records["val"]])
+    expected = encoder.eval()(images).half().numpy()
+    for row, image_id in zip(expected, (7, 8, 9), strict=True):
+        assert features[image_id].dtype == np.float16
+        np.testing.assert_allclose(features[image_id], row, rtol=2e-3, atol=1e-4)
+    travelled = pickle.loads(pickle.dumps(features))
+    assert np.array_equal(travelled[8], features[8])
+    with pytest.raises(KeyError):
+        features[1]
+
+
+def test_a_stopped_run_goes_on_and_ends_as_one_that_was_not(records, encoder, tmp_path):
+    train, whole, resumed = records["train"], tmp_path / "whole.npy", tmp_path / "resumed.npy"
+    extract(train, encoder, whole, batch_size=2, progress=False)
+    stop = stop_at(encoder, batch=1)
+    with pytest.raises(KeyboardInterrupt):
+        extract(train, encoder, resumed, batch_size=2, progress=False)
+    stop.remove()
+    with pytest.raises(ValueError, match=r"resumed\.npy: only 2 of 6 images are done; run it again"):
+        Features(resumed)
+    seen = []
+    counter = encoder.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    extract(train, encoder, resumed, batch_size=2, progress=False)
+    assert seen == [2, 2]  # not the first two again
+    assert resumed.read_bytes() == whole.read_bytes()
+    extract(train, encoder, resumed, batch_size=2, progress=False)
+    assert seen == [2, 2]  # nothing left to do
+    counter.remove()
+
+
+def test_a_run_begun_anew_does_not_believe_the_marks_of_an_older_one(records, encoder, tmp_path):
+    path = tmp_path / "train.npy"
+    extract(records["train"], encoder, path, progress=False)
+    path.unlink()
+    stop_at(encoder, batch=0)
+    with pytest.raises(KeyboardInterrupt):
+        extract(records["train"], encoder, path, progress=False)
+    with pytest.raises(ValueError, match="only 0 of 6 images are done"):
+        Features(path)
+
+
+def test_features_of_other_images_or_another_encoder_are_refused(records, encoder, tmp_path):
+    path = tmp_path / "train.npy"
+    extract(records["train"], encoder, path, progress=False)
+    torch.manual_seed(1)
+    other_weights = EncoderCNN("small", image_size=32, grid=2, finetune=0)
+    other_grid = EncoderCNN("small", image_size=32, grid=1, finetune=0)
+    renamed = [replace(r, image_id=r.image_id + 100) for r in records["train"]]
+    for images, network in (
+        (records["val"], encoder),
+        (renamed, encoder),
+        (records["train"][::-1], encoder),
+        (records["train"], other_weights),
+        (records["train"], other_grid),
+    ):
+        with pytest.raises(ValueError, match=r"train\.npy holds features of other images or of another encoder"):
+            extract(images, network, path, progress=False)
+
+
+@torch.no_grad()
+def test_features_that_are_of_no_use_are_refused(records, encoder, tmp_path):
+    def sentence() -> str:
+        with pytest.raises(ValueError) as caught:
+            extract(records["val"], encoder, tmp_path / "val.npy", progress=False)
+        (tmp_path / "val.json").unlink()
+        return str(caught.value)
+
+    std = encoder.std.clone()
+    encoder.std.zero_()  # nan
+    assert sentence() == "image 7: features not finite in float16; check the encoder's weights"
+    encoder.std.copy_(std * 1e-7)  # finite in float32, beyond 65504
+    assert encoder.eval()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).isfinite().all()
+    assert "image 7: features not finite in float16" in sentence()
+    encoder.std.copy_(std)
+    for parameter in encoder.parameters():
+        parameter.zero_()
+    assert sentence() == "image 7: features are all zero; check the encoder's weights"
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(records, encoder, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    size = 2 * 3 * 4 * encoder.feature_size + 128
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - size + 1, size - 1))
+    with pytest.raises(OSError, match=r"val\.npy needs .* GB and the disk has .* GB free: make room"):
+        extract(records["val"], encoder, tmp_path / "new" / "val.npy", progress=False)
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - size, size))
+    path = tmp_path / "new" / "val.npy"
+    extract(records["val"], encoder, path, progress=False)
+    assert path.stat().st_size == size
+
+
+def test_an_encoder_that_learns_or_no_image_is_refused(records, encoder, tmp_path):
+    learning = EncoderCNN("small", image_size=32, finetune=None)
+    with pytest.raises(ValueError, match="this encoder learns: set finetune=0"):
+        extract(records["val"], learning, tmp_path / "val.npy")
+    with pytest.raises(ValueError, match="no records to extract features from"):
+        extract([], encoder, tmp_path / "val.npy")
+
+
+def test_missing_and_damaged_files_are_named(records, encoder, tmp_path):
+    path = tmp_path / "val.npy"
+    with pytest.raises(FileNotFoundError, match=r"val\.npy: no features here; make them with"):
+        Features(path)
+    extract(records["val"], encoder, path, progress=False)
+    (tmp_path / "val.json").write_text('{"image_ids": [')
+    with pytest.raises(ValueError, match=r"val\.json: broken JSON .* delete it"):
+        Features(path)
+
+
+def test_training_from_features_is_training_from_pictures(records, vocabulary, captioner, tmp_path):
+    model = captioner(finetune=0).eval()
+    features = extract(records["val"], model.encoder, tmp_path / "val.npy", progress=False)
+    scores = []
+    for source in ({"features": features}, {"transform": Transform(32)}):
+        batch = next(iter(get_loader(records["val"], vocabulary, shuffle=False, **source)))
+        scores.append(model(batch.images, batch.inputs, batch.image_of)[0])
+    torch.testing.assert_close(*scores, rtol=1e-2, atol=1e-2)

@@ -1,0 +1,329 @@
+"""What a user relies on in training: a perplexity that means what it says, and runs that go on."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from checkpoint import Keeper, load
+from data_loader import Transform, get_loader
+from decoding import greedy
+from training import (
+    Plan,
+    evaluate,
+    fit,
+    inverse_sigmoid_decay,
+    linear_decay,
+    perplexity,
+    scores_with_own_words,
+    token_loss,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def loader(records, vocabulary) -> Callable:
+    """Builds a loader of a split, its pictures 32 pixels wide: `loader("train", images_per_batch=3, ...)`."""
+
+    def build(split: str = "train", **options):
+        return get_loader(records[split], vocabulary, transform=Transform(32), **({"images_per_batch": 3} | options))
+
+    return build
+
+
+def without_seconds(history: list[dict]) -> list[dict]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+def equal_weights(a: dict, b: dict) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in a.keys() | b.keys())
+
+
+# --- perplexity
+
+
+def test_a_uniform_models_perplexity_is_the_vocabularys_size(captioner, loader, vocabulary):
+    model = captioner()
+    with torch.no_grad():
+        model.decoder.vocabulary.weight.zero_()
+        model.decoder.vocabulary.bias.zero_()
+    assert evaluate(model, loader("val"), CPU) == pytest.approx(len(vocabulary), rel=1e-5)
+
+
+def test_perplexity_is_over_all_tokens_not_a_mean_of_batches(captioner, loader):
+    model = captioner().eval()
+    with torch.no_grad():
+        model.decoder.vocabulary.weight.mul_(20)  # sure of itself, so that batches differ
+    batches = list(loader("val", images_per_batch=2))  # two images, and one left over
+    nll, tokens = [], []
+    for batch in batches:
+        logprobs = model(batch.images, batch.inputs, batch.image_of)[0].log_softmax(-1)
+        nll.append(-logprobs[torch.arange(len(logprobs)), batch.targets].sum().item())
+        tokens.append(len(batch.targets))
+    assert tokens[0] != tokens[1]
+    expected = math.exp(sum(nll) / sum(tokens))
+    mean_of_batches = sum(math.exp(n / t) for n, t in zip(nll, tokens, strict=True)) / 2
+    assert abs(mean_of_batches - expected) > 0.01 * expected
+    assert evaluate(model, batches, CPU) == pytest.approx(expected, rel=1e-4)
+    assert perplexity(sum(nll), sum(tokens)) == expected
+    assert perplexity(1e9, 1) < math.inf  # absurd, but a number
+
+
+def test_padding_and_start_are_not_in_the_loss(captioner, loader, vocabulary):
+    """A model that holds them for impossible is not punished: they are never asked for."""
+    model = captioner().eval()
+    batch = next(iter(loader(images_per_batch=6)))
+    assert (batch.captions == vocabulary.pad).any()
+    losses = []
+    for never in ([], [vocabulary.pad, vocabulary.start], [vocabulary.end]):
+        logits = model(batch.images, batch.inputs, batch.image_of)[0].clone()
+        logits[:, never] = -1e4
+        losses.append(token_loss(logits, batch.targets).item() / len(batch.targets))
+    assert losses[1] <= losses[0] < 10  # a little lower: their share goes to the words
+    assert losses[2] > 100  # but <end> is asked for
+
+
+def test_label_smoothing_is_not_in_the_reported_perplexity(captioner, loader):
+    histories, weights = [], []
+    for smoothing in (0.0, 0.3):
+        model = captioner(finetune=0)
+        fit(model, loader(), loader("val"), Plan(epochs=1, learning_rate=0.01, label_smoothing=smoothing))
+        weights.append(model.state_dict())
+        model = captioner(finetune=0)
+        before = evaluate(model, loader(), CPU)
+        still = Plan(epochs=1, learning_rate=0.0, weight_decay=0.0, label_smoothing=smoothing)
+        histories += fit(model, loader(), loader("val"), still)
+        assert histories[-1]["train_perplexity"] == pytest.approx(before, rel=1e-5)
+        assert histories[-1]["train_loss"] == pytest.approx(math.log(before), rel=1e-5)
+    assert not equal_weights(*weights)  # it does smooth what is learned
+    assert histories[0]["val_perplexity"] == histories[1]["val_perplexity"]
+
+
+def test_validation_is_in_eval_mode_and_changes_nothing(captioner, loader):
+    model = captioner(dropout=0.9).train()
+    before = copy.deepcopy(model.state_dict())
+    first, second = (evaluate(model, loader("val"), CPU) for _ in range(2))
+    model.decoder.dropout.p = 0.0
+    assert first == second == evaluate(model, loader("val"), CPU)
+    assert equal_weights(model.state_dict(), before)  # batch-norm's statistics too
+    assert model.training and model.decoder.training
+
+
+# --- teacher forcing
+
+
+@pytest.mark.parametrize("attention", ["none", "additive", "dot"])
+def test_a_teacher_who_never_leaves_is_the_forward_pass(captioner, loader, attention):
+    model = captioner(attention=attention).double().eval()
+    batch = next(iter(loader()))
+    expected = model(batch.images, batch.inputs, batch.image_of)[0]
+    torch.testing.assert_close(scores_with_own_words(model, batch, 1.0), expected)
+
+
+def test_without_a_teacher_the_model_reads_its_own_words(captioner, loader, vocabulary):
+    """The words fed are those it said before: scored by forward, they give the same scores."""
+    model = captioner(seed=3).double().eval()
+    with torch.no_grad():
+        model.decoder.embedding.weight.mul_(5)  # what it reads matters, what it says varies
+        model.decoder.vocabulary.weight.mul_(5)
+    batch = next(iter(loader()))
+    scores = scores_with_own_words(model, batch, 0.0)
+    said, fed = scores.argmax(-1).split(batch.inputs.batch_sizes.tolist()), batch.captions.clone()
+    for t, words in enumerate(said[:-1], start=1):
+        fed[: len(said[t]), t] = words[: len(said[t])]
+    assert fed.unique().numel() > 3 and (fed[:, 0] == vocabulary.start).all()
+    own = pack_padded_sequence(fed[:, :-1], batch.lengths, batch_first=True)
+    torch.testing.assert_close(scores, model(batch.images, own, batch.image_of)[0])
+    assert not torch.allclose(scores, model(batch.images, batch.inputs, batch.image_of)[0])
+
+
+def test_between_them_a_seeded_coin_falls_for_every_word(captioner, loader):
+    model = captioner(seed=3).double().eval()
+    with torch.no_grad():
+        model.decoder.embedding.weight.mul_(5)
+        model.decoder.vocabulary.weight.mul_(5)
+    batch = next(iter(loader()))
+    taught, once, again, other, alone = (
+        scores_with_own_words(model, batch, ratio, torch.Generator().manual_seed(seed))
+        for ratio, seed in ((1.0, 0), (0.5, 0), (0.5, 0), (0.5, 1), (0.0, 0))
+    )
+    assert torch.equal(once, again)
+    for different in (taught, other, alone):
+        assert not torch.allclose(once, different)
+
+
+def test_schedules_begin_and_end_where_they_say():
+    assert [linear_decay(0.25)(p) for p in (0, 0.5, 1)] == [1, 0.625, 0.25]
+    sigmoid = inverse_sigmoid_decay()
+    assert sigmoid(0) > 0.99 and sigmoid(0.5) == 0.5 and sigmoid(1) < 0.01
+    assert Plan(teacher_forcing=0.7).ratio(0.3) == 0.7
+    assert Plan(teacher_forcing=linear_decay(0)).ratio(0.25) == 0.75
+    plan = Plan(warmup=0.2)
+    assert plan.rate(0) == 0 and plan.rate(0.1) == 0.5 and plan.rate(0.2) == 1
+    assert plan.rate(0.6) == pytest.approx(0.5) and plan.rate(1) == pytest.approx(0)
+    assert Plan(warmup=0).rate(0) == 1
+    with pytest.raises(ValueError, match="patience must be at least 1 epoch"):
+        Plan(patience=0)
+
+
+def test_fit_follows_the_schedules(captioner, loader):
+    asked, epochs, train = [], [], loader()
+
+    def schedule(progress: float) -> float:
+        asked.append(progress)
+        return 1 - progress
+
+    history = fit(
+        captioner(finetune=0),
+        train,
+        loader("val"),
+        Plan(epochs=4, warmup=0.5, teacher_forcing=schedule),
+        after_epoch=[lambda model, history: epochs.append(train.batch_sampler.epoch)],
+    )
+    assert asked == [step / 8 for step in range(8)]  # two batches an epoch
+    assert epochs == [0, 1, 2, 3]  # each in an order of its own
+    rates = [row["lr"] for row in history]
+    assert rates[0] < rates[1] > rates[2] > rates[3] > 0 and max(rates) <= Plan.learning_rate
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+
+
+# --- learning
+
+
+@pytest.mark.parametrize(("attention", "from_pictures"), [("additive", True), ("dot", False), ("none", False)])
+def test_a_few_captions_can_be_learned_by_heart(records, vocabulary, captioner, attention, from_pictures):
+    one_caption = [replace(r, captions=r.captions[2:3]) for r in records["train"][:4]]
+    model = captioner(attention=attention, word_size=32, hidden_size=64, attention_size=32)
+    source = {"transform": Transform(32)}
+    if not from_pictures:
+        random = np.random.default_rng(0)
+        regions = random.normal(size=(4, 4, model.encoder.feature_size)).astype(np.float16)
+        source = {"features": {r.image_id: of_image for r, of_image in zip(one_caption, regions, strict=True)}}
+    train = get_loader(one_caption, vocabulary, images_per_batch=2, **source)
+    val = get_loader(one_caption, vocabulary, shuffle=False, **source)
+    history = fit(model, train, val, Plan(epochs=80 if from_pictures else 40, learning_rate=0.01, weight_decay=0.0))
+    assert history[0]["val_perplexity"] > 10 and history[-1]["val_perplexity"] < 1.12  # 1.19 for who sees no picture
+    (batch,) = val
+    said = [vocabulary.decode(h.ids) for h in greedy(model.eval().decoder, model.regions(batch.images))]
+    assert said == [vocabulary.decode(vocabulary.encode(r.captions[0])) for r in one_caption]
+
+
+def test_a_frozen_encoder_is_bit_identical_after_training(captioner, loader):
+    model = captioner(finetune=0)
+    before = copy.deepcopy(model.state_dict())
+    fit(model, loader(), loader("val"), Plan(epochs=2, weight_decay=0.1))
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed and all(key.startswith("decoder.") for key in changed)
+
+
+# --- the best model
+
+
+def test_the_best_by_score_is_kept_and_put_back(captioner, loader, vocabulary, tmp_path):
+    scores, seen = iter([1.0, 3.0, 2.0]), []
+    model = captioner(finetune=0)
+    history = fit(
+        model,
+        loader(),
+        loader("val"),
+        Plan(epochs=3),
+        score=lambda model: next(scores),
+        after_epoch=[lambda model, history: seen.append((copy.deepcopy(model.state_dict()), len(history)))],
+        keeper=Keeper(tmp_path, vocabulary),
+    )
+    assert [row["score"] for row in history] == [1.0, 3.0, 2.0]
+    weights, lengths = zip(*seen, strict=True)
+    assert lengths == (1, 2, 3)
+    assert equal_weights(model.state_dict(), weights[1]) and not equal_weights(model.state_dict(), weights[2])
+    assert equal_weights(load(tmp_path).model.state_dict(), weights[1])
+
+
+def test_the_best_by_perplexity_is_kept_and_put_back(captioner, loader, records, vocabulary):
+    model = captioner(finetune=0)
+    one = get_loader(records["train"][:1], vocabulary, transform=Transform(32))  # soon it knows only this picture
+    history = fit(model, one, loader("val"), Plan(epochs=25, learning_rate=0.05, weight_decay=0.0))
+    perplexities = [row["val_perplexity"] for row in history]
+    assert min(perplexities) < perplexities[-1]
+    assert evaluate(model, loader("val"), CPU) == pytest.approx(min(perplexities), rel=1e-5)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 6), (None, 7)])
+def test_early_stopping(captioner, loader, patience, epochs):
+    scores = iter([1, 2, 1.5, 3, 2, 2.5, 4])  # better in epochs 1, 2, 4 and 7
+    plan = Plan(epochs=7, patience=patience)
+    history = fit(captioner(finetune=0), loader(), loader("val"), plan, score=lambda model: next(scores))
+    assert len(history) == epochs
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_best(captioner, loader, vocabulary, tmp_path):
+    kept = {}
+
+    def poison(model, history):
+        if len(history) == 2:
+            kept.update(copy.deepcopy(model.state_dict()))
+            with torch.no_grad():
+                model.decoder.vocabulary.bias.fill_(math.nan)
+
+    model, scores = captioner(finetune=0), iter([1, 2, 3, 4])
+    options = {"score": lambda model: next(scores), "after_epoch": [poison], "keeper": Keeper(tmp_path, vocabulary)}
+    with pytest.raises(FloatingPointError, match="the loss is not a number in epoch 3: lower the learning rate"):
+        fit(model, loader(), loader("val"), Plan(epochs=4), **options)
+    assert equal_weights(model.state_dict(), kept)
+    assert equal_weights(load(tmp_path).model.state_dict(), kept)
+
+
+def test_weights_spoilt_by_the_last_step_are_noticed_too(captioner, loader):
+    """The loss of a batch is measured before its step: validation sees what the step has done."""
+    plan = Plan(epochs=1, learning_rate=1e38, warmup=0.0)
+    with pytest.raises(FloatingPointError, match="in epoch 1"):
+        fit(captioner(finetune=0), loader(images_per_batch=6), loader("val"), plan)
+
+
+# --- stopped and gone on with
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(captioner, loader, vocabulary, tmp_path, stopped_after):
+    """Bit by bit: weights, batch-norm, dropout, coins, the optimizer's memory, the learning rate, the best so far."""
+    plan = Plan(epochs=4, learning_rate=0.02, teacher_forcing=linear_decay(0.2), seed=4)
+
+    def run(folder, seed, after_epoch=(), done=0):
+        model = captioner(seed, dropout=0.3)
+        loaders = loader(captions_per_image=2), loader("val")
+        scores = iter(np.array([1.0, 3.0, 2.0, 2.5])[done:])  # numbers of numpy's, not Python's
+        options = {
+            "score": lambda model: next(scores),
+            "after_epoch": after_epoch,
+            "keeper": Keeper(folder, vocabulary),
+        }
+        history = fit(model, *loaders, plan, **options)
+        return model.state_dict(), history
+
+    def stop(model, history):
+        if len(history) == stopped_after:
+            raise Stopped
+
+    def dream(model, history):
+        torch.rand(7)  # looking at samples must not change what is learned
+
+    weights, history = run(tmp_path / "whole", seed=0, after_epoch=[dream])
+    with pytest.raises(Stopped):
+        run(tmp_path / "stopped", seed=0, after_epoch=[stop])
+    again, history_again = run(
+        tmp_path / "stopped", seed=9, done=stopped_after
+    )  # other first weights, which do not matter
+    assert without_seconds(history_again) == without_seconds(history)
+    assert equal_weights(again, weights)
+    assert equal_weights(load(tmp_path / "stopped").model.state_dict(), weights)
+    finished, unchanged = run(tmp_path / "whole", seed=8)  # nothing left to do
+    assert without_seconds(unchanged) == without_seconds(history) and equal_weights(finished, weights)
