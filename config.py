@@ -1,11 +1,11 @@
 """Settings and the named presets: what notebooks and scripts read, and nobody else.
 
-A `Config` is plain numbers and names; the library's functions take plain arguments, so a setting means what it says there.
+A `Config` is plain numbers and names; the library's functions take plain arguments, so a setting means what it says
+there.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections.abc import Mapping
@@ -43,12 +43,12 @@ class Config:
     hidden_size: int = 256
     attention_size: int = 128
     project: int | None = None  # shrink the regions to so many numbers first
-    dropout: float = 0.1
+    dropout: float = 0.3
 
     # batches
     images_per_batch: int = 16
     captions_per_image: int = 2  # drawn anew each epoch; 5: all
-    jitter: float = 0.0  # brightness and contrast of training pictures vary by this share
+    jitter: float = 0.1  # brightness, contrast and margins of training pictures vary by this share
 
     # training
     epochs: int = 20

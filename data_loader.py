@@ -28,7 +28,8 @@ class Transform:
     """A picture as the encoder wants it: the whole picture resized to a square, never cropped, never flipped.
 
     What the caption names stays in the picture, left stays left, and the encoder's grid maps onto what the student
-    sees. For training, brightness and contrast may vary by the share `jitter`; colours keep their names.
+    sees. For training, brightness and contrast may vary by the share `jitter`, and up to that share of the width is
+    added on each side (the edge repeated), so that things appear elsewhere and smaller; colours keep their names.
     """
 
     size: int
@@ -36,7 +37,12 @@ class Transform:
 
     def __call__(self, picture: Image.Image, random: np.random.Generator | None = None) -> Tensor:
         """A picture of any size -> (3, size, size) uint8."""
-        picture = picture.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
+        picture = picture.convert("RGB")
+        if self.jitter and random is not None:
+            top, bottom, left, right = (random.uniform(0, self.jitter, 4) * picture.width).astype(int)
+            wider = np.pad(np.asarray(picture), ((top, bottom), (left, right), (0, 0)), mode="edge")
+            picture = Image.fromarray(wider)
+        picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
         if self.jitter and random is not None:
             for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast):
                 picture = enhance(picture).enhance(1 + self.jitter * random.uniform(-1, 1))

@@ -1,13 +1,14 @@
 """Eyes first: which words fit a picture?
 
-Comes in: an encoder and batches of pictures with captions. Goes out: the same encoder, having learned to see what people
-name. What it does not know: word order, sentences, files.
+Comes in: an encoder and batches of pictures with captions. Goes out: the same encoder, having learned to see what
+people name. What it does not know: word order, sentences, files.
 
-A captioner that learns its CNN from scratch spends a long time talking fluently about nothing: grammar is learned within
-minutes, and its errors teach the CNN little. So the encoder first learns an easier thing from the same captions: to tell,
-for each word of the vocabulary, whether anybody said it of this picture. A word fits a picture if it fits one of its regions
-(multiple-instance learning, Maron & Lozano-Pérez 1998), so the regions learn *where*, too, though nobody told them. Fang
-et al. 2015, "From Captions to Visual Concepts and Back", section 3, build their captions on such a detector.
+A captioner that learns its CNN from scratch spends a long time talking fluently about nothing: grammar is learned
+within minutes, and its errors teach the CNN little. So the encoder first learns an easier thing from the same
+captions: to tell, for each word of the vocabulary, whether anybody said it of this picture. A word fits a picture if
+it fits one of its regions (multiple-instance learning, Maron & Lozano-Pérez 1998), so the regions learn *where*, too,
+though nobody told them. Fang et al. 2015, "From Captions to Visual Concepts and Back", section 3, build their captions
+on such a detector.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class WordDetector(nn.Module):
         nn.init.constant_(self.words.bias, -3.0)  # most words do not fit most pictures
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (N, 3, H, W) uint8 -> scores of words (N, V), and of words in regions (N, R, V); sigmoid makes shares."""
+        """Pictures (N, 3, H, W) uint8 -> scores of words (N, V) and of words in regions (N, R, V): logits."""
         in_regions = self.words(self.encoder(images))
         return in_regions.amax(1), in_regions
 
@@ -58,7 +59,7 @@ def fit_detector(
     autocast: torch.dtype | None = None,
     after_epoch: Callable[[dict], None] | None = None,
 ) -> list[dict]:
-    """Train detector and encoder; the history, one dict an epoch: epoch, loss (binary cross-entropy per word), seconds."""
+    """Train detector and encoder; return the history: epoch, loss (binary cross-entropy per word), seconds."""
     device = torch.device(device)
     detector.to(device).train()
     optimizer = torch.optim.AdamW(detector.parameters(), lr=learning_rate, weight_decay=weight_decay)

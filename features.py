@@ -87,9 +87,13 @@ def extract(
     batch_size: int = 32,
     workers: int = 0,
     autocast: torch.dtype | None = None,
+    replace: bool = False,
     progress: bool = True,
 ) -> Features:
     """Run every record's picture through the encoder into `path` (.npy), going on where an earlier run was stopped.
+
+    Features of other images or of another encoder are refused, or with `replace` made anew: the right thing for an
+    encoder of one's own, which changes whenever it is trained.
 
     Raises ValueError if the encoder learns, if the file belongs to other images or another encoder, or if features are
     not finite in float16 or all zero; OSError if the disk has no room for the file.
@@ -109,13 +113,15 @@ def extract(
         "encoder": encoder.config,
         "fingerprint": fingerprint(encoder),
     }
-    before = _about(path)
-    if before is not None and path.is_file():
-        done = before.pop("done")
-        if before != about:
+    before = _about(path) if path.is_file() else None
+    done = before.pop("done") if before is not None else 0
+    if before is not None and before != about:
+        if not replace:
             raise ValueError(
                 f"{path} holds features of other images or of another encoder: delete it or choose another name"
             )
+        before = None
+    if before is not None:
         if done == len(records):
             return Features(path)
         rows = np.lib.format.open_memmap(path, mode="r+")

@@ -10,8 +10,10 @@ Truth: the objects that a caption names against the objects that are there (CHAI
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -229,6 +231,77 @@ def truthfulness(captions: Mapping, records: Iterable) -> Truthfulness:
 def colored_objects(caption: str) -> set[tuple[str, str]]:
     """The (colour, category) pairs that a caption names; things named without a colour are left out."""
     return {(m.color, m.category) for m in mentions(tokenize(caption)) if m.color}
+
+
+NUMBERS = {("two",): 2, ("a", "pair", "of"): 2, ("three",): 3, ("a", "group", "of"): 3}
+RELATIONS = {("above",): "above", ("below",): "below", ("left", "of"): "left", ("right", "of"): "right"} | {
+    ("next", "to"): "next to"
+}
+
+
+def counts_right(captions: Mapping, records: Iterable) -> tuple[float, int]:
+    """Where a caption counts ("two red kites", "a group of men in blue"): (share that is right, how many it counts).
+
+    Comes in: as for `truthfulness`. A group is three, as the drawn sample's people have it. Things named without a
+    colour are left out.
+    """
+    right = said = 0
+    for record, tokens in _captioned(captions, records):
+        there = Counter((i.attributes.get("color"), i.category) for i in record.instances)
+        for mention in mentions(tokens):
+            start = mention.start
+            while start and tokens[start - 1] in COLORS | SIZES:
+                start -= 1
+            number = next((n for words, n in NUMBERS.items() if words == tuple(tokens[:start][-len(words) :])), None)
+            if mention.color and number:
+                said, right = said + 1, right + (there[mention.color, mention.category] == number)
+    return right / max(said, 1), said
+
+
+def relations_right(captions: Mapping, records: Iterable) -> tuple[float, int]:
+    """Where a caption relates two things ("a red kite above a boat"): (share that is right, how many it relates).
+
+    Comes in: as for `truthfulness`, and records that know their size. Above, below, to the left and to the right of
+    are true where this is the longer way from centre to centre; next to, where the two stand side by side and both the
+    gap between them and the height between their centres are at most a seventh of the picture. A thing that is not in
+    the picture is in no relation. Things named without a colour are left out.
+    """
+    right = said = 0
+    for record, tokens in _captioned(captions, records):
+        for a, b in pairwise(mentions(tokens)):
+            between = tuple(tokens[a.end : b.start])
+            relation = next((name for words, name in RELATIONS.items() if _holds(between, words)), None)
+            if relation and a.color and b.color:
+                first, second = (_extent(record.instances, m.color, m.category) for m in (a, b))
+                said += 1
+                right += bool(first and second and _related(first, second, relation, record.width / 7))
+    return right / max(said, 1), said
+
+
+def _captioned(captions: Mapping, records: Iterable) -> Iterator[tuple[object, list[str]]]:
+    """The records that have a caption, with its words."""
+    return ((record, tokenize(captions[record.image_id])) for record in records if record.image_id in captions)
+
+
+def _holds(tokens: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    return any(tokens[i : i + len(words)] == words for i in range(len(tokens)))
+
+
+def _extent(instances: Iterable, color: str, category: str) -> tuple[float, float, float, float] | None:
+    """The box (left, top, right, bottom) around all things of this colour and category; None without any."""
+    boxes = [i.box for i in instances if (i.attributes.get("color"), i.category) == (color, category)]
+    if not boxes:
+        return None
+    x, y, width, height = np.array(boxes).T
+    return x.min(), y.min(), (x + width).max(), (y + height).max()
+
+
+def _related(a: Sequence[float], b: Sequence[float], relation: str, near: float) -> bool:
+    across, down = (b[0] + b[2] - a[0] - a[2]) / 2, (b[1] + b[3] - a[1] - a[3]) / 2  # from a's centre to b's
+    if relation == "next to":
+        return 0 <= max(b[0] - a[2], a[0] - b[2]) <= near and abs(down) <= near
+    far = {"above": down, "below": -down, "left": across, "right": -across}[relation]
+    return far >= max(abs(across), abs(down))
 
 
 # -------------------------------------------------------------------------------------------------------- grounding

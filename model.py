@@ -136,7 +136,7 @@ def small_cnn(width: int = 32) -> nn.Sequential:
 
 
 class Coordinates(nn.Module):
-    """Two more channels that say where each region is, -1..1 (Liu et al. 2018): a convolution alone cannot tell left."""
+    """Two more channels that say where each region is, -1..1 (Liu et al. 2018): convolution alone cannot tell left."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, height, width) -> (N, C + 2, height, width)."""
@@ -195,8 +195,9 @@ def torchvision_trunk(
 def load_weights(network: nn.Module, name: str, path: Path) -> None:
     """Load a torchvision state dict from a file as torchvision's own loading does; the head alone may be missing."""
     if not path.is_file():
-        known = [] if name == "small" else torchvision.models.get_model_weights(name).__members__
-        raise FileNotFoundError(f"weights {str(path)!r} for {name}: no such file, nor a name among {', '.join(known)}")
+        names = [] if name == "small" else torchvision.models.get_model_weights(name).__members__
+        known = f"; torchvision knows only {', '.join(names)}" if names else ""
+        raise FileNotFoundError(f"weights {str(path)!r} for {name}: no such file{known}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch raises what it likes for what is not a safe archive
@@ -470,10 +471,10 @@ class DecoderRNN(nn.Module):
 class SpatialDecoder(nn.Module):
     """A recurrent network that takes in a word first and looks then, with the state it has now.
 
-    The order of Luong et al. 2015 (section 3.1) and of Lu et al. 2017 (section 2.1, "spatial attention"): the state after
-    the last word asks where the next one is, and state and context together say it. As no look enters the state, the
-    words of a known caption run in one call, and all looks of a picture are one product: no time loop. It also learns
-    sooner than `DecoderRNN`, as what is looked at reaches the word directly.
+    The order of Luong et al. 2015 (section 3.1) and of Lu et al. 2017 (section 2.1, "spatial attention"): the state
+    after the last word asks where the next one is, and state and context together say it. As no look enters the state,
+    the words of a known caption run in one call, and all looks of a picture are one product: no time loop. It also
+    learns sooner than `DecoderRNN`, as what is looked at reaches the word directly.
     """
 
     def __init__(
@@ -501,9 +502,10 @@ class SpatialDecoder(nn.Module):
 
     def prepare(self, features: Tensor) -> Memory:
         """Regions (N, R, E) -> all that can be computed before the first word."""
-        state = torch.tanh(self.first(features.mean(1))).chunk(self.cell.states, -1)
-        keys = self.attention.keys(features)
-        return Memory(state, features.to(keys.dtype), keys)
+        regions = self.dropout(features)
+        state = torch.tanh(self.first(regions.mean(1))).chunk(self.cell.states, -1)
+        keys = self.attention.keys(regions)
+        return Memory(state, regions.to(keys.dtype), keys)
 
     def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
         """One word, as `DecoderRNN.step`: (B,) -> scores (B, V), the state after, where it looked (B, R)."""

@@ -1,7 +1,7 @@
 """Runs a frozen encoder once over a dataset: python -m scripts.features [--dataset flickr8k] [--encoder resnet50] …
 
-The features go to `runs/<dataset>/<encoder>_<split>.npy`, where scripts.train and the notebooks look for them. Goes on where
-a stopped run ended.
+The features go to `runs/<dataset>/<encoder>_<split>.npy`, where scripts.train and the notebooks look for them. Goes on
+where a stopped run ended.
 """
 
 from __future__ import annotations
@@ -21,10 +21,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Reads the command line and extracts."""
     default = config.PHOTOGRAPHS
     parser = argparse.ArgumentParser(prog="python -m scripts.features", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--dataset", default="sample", help='"sample", "coco", "flickr8k" or a folder (default: sample)')
-    parser.add_argument("--split", action="append", help="train, val or test; may be given again (default: all there are)")
-    parser.add_argument("--encoder", default=default.encoder, help=f"a torchvision classifier (default: {default.encoder})")
-    parser.add_argument("--weights", default=default.weights, help=f"torchvision's name or a file (default: {default.weights})")
+    parser.add_argument(
+        "--dataset", default="sample", help='"sample", "coco", "flickr8k" or a folder (default: sample)'
+    )
+    parser.add_argument(
+        "--split", action="append", help="train, val or test; may be given again (default: all there are)"
+    )
+    parser.add_argument(
+        "--encoder", default=default.encoder, help=f"a torchvision classifier (default: {default.encoder})"
+    )
+    parser.add_argument(
+        "--weights", default=default.weights, help=f"torchvision's name or a file (default: {default.weights})"
+    )
     parser.add_argument("--image-size", type=int, help="pixels (default: what the encoder was made for)")
     parser.add_argument("--grid", type=int, help="regions per side (default: the encoder's own)")
     parser.add_argument("--batch-size", type=int, default=32)

@@ -1,7 +1,7 @@
 """Trains a captioner: python -m scripts.train [--dataset sample] [--preset sample] [--any-setting value …]
 
-By default the preset that suits the dataset (config.py), on the drawn sample. The best model by validation perplexity is
-kept in `runs/<dataset>/<name>`; the same command goes on where a stopped run ended.
+By default the preset that suits the dataset (config.py), on the drawn sample. The best model by validation perplexity
+is kept in `runs/<dataset>/<name>`; the same command goes on where a stopped run ended.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import coco
 import config
 from data_loader import Transform, get_loader
 from decoding import decode, greedy
-from features import extract
 from detector import WordDetector, fit_detector
+from features import extract
 from model import DECODERS, Captioner, EncoderCNN, best_device
 from training import best_precision, evaluate, fit
 from vocabulary import Vocabulary
@@ -74,9 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
 
     began = time.perf_counter()
-    history = fit(
-        model, *loaders, cfg.plan(), after_epoch=[say], keeper=keeper, device=device, autocast=precision
-    )
+    history = fit(model, *loaders, cfg.plan(), after_epoch=[say], keeper=keeper, device=device, autocast=precision)
     best = evaluate(model, loaders[1], device, precision)
     (run / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
     print(f"val perplexity {best:.3f} after {(time.perf_counter() - began) / 60:.1f} minutes; the model is in {run}")
@@ -96,7 +94,9 @@ def learn_to_see(records, vocabulary: Vocabulary, cfg: config.Config, path: Path
         seed=cfg.seed,
         device=device,
         autocast=precision,
-        after_epoch=lambda row: print("eyes: epoch {epoch:2}  loss {loss:.4f}  {seconds:5.0f} s".format(**row), flush=True),
+        after_epoch=lambda row: print(
+            "eyes: epoch {epoch:2}  loss {loss:.4f}  {seconds:5.0f} s".format(**row), flush=True
+        ),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(encoder.blocks.state_dict(), path)
@@ -105,15 +105,19 @@ def learn_to_see(records, vocabulary: Vocabulary, cfg: config.Config, path: Path
 def pictures(records, encoder: EncoderCNN, path: Path, cfg: config.Config, precision, training: bool) -> dict:
     """What `get_loader` is to serve: the cached features of a frozen encoder, else the pictures themselves."""
     if encoder.frozen:
-        return {"features": extract(records, encoder, path, autocast=precision)}
+        return {"features": extract(records, encoder, path, autocast=precision, replace=encoder.name == "small")}
     return {"transform": Transform(encoder.image_size, cfg.jitter if training else 0.0)}
 
 
 def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, config.Config]:
     """The command line -> its own options, and the settings with what was overridden."""
     parser = argparse.ArgumentParser(prog="python -m scripts.train", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--dataset", default="sample", help='"sample", "coco", "flickr8k" or a folder (default: sample)')
-    parser.add_argument("--preset", choices=config.PRESETS, help="settings to start from (default: what suits the dataset)")
+    parser.add_argument(
+        "--dataset", default="sample", help='"sample", "coco", "flickr8k" or a folder (default: sample)'
+    )
+    parser.add_argument(
+        "--preset", choices=config.PRESETS, help="settings to start from (default: what suits the dataset)"
+    )
     parser.add_argument("--name", default="model", help="the run is kept in runs/<dataset>/<name> (default: model)")
     parser.add_argument("--run", help="keep the run in this folder instead")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")

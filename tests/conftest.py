@@ -85,12 +85,12 @@ def vocabulary(records: dict[str, list[Record]]) -> Vocabulary:
 
 @pytest.fixture
 def captioner(vocabulary: Vocabulary) -> Callable[..., Captioner]:
-    """Builds a tiny captioner of pictures of 32 pixels, 2 x 2 regions: `captioner(seed, finetune, **decoder)`."""
+    """Builds a tiny captioner of pictures of 32 pixels, 2 x 2 regions: `captioner(seed, …, **decoder)`."""
 
-    def build(seed: int = 0, finetune: int | None = None, **decoder) -> Captioner:
+    def build(seed: int = 0, finetune: int | None = None, kind: type = DecoderRNN, **decoder) -> Captioner:
         torch.manual_seed(seed)
         encoder = EncoderCNN("small", image_size=32, grid=2, finetune=finetune)
         sizes = {"word_size": 8, "hidden_size": 16, "attention_size": 8, "dropout": 0.0}
-        return Captioner(encoder, DecoderRNN(len(vocabulary), encoder.feature_size, **(sizes | decoder)))
+        return Captioner(encoder, kind(len(vocabulary), encoder.feature_size, **(sizes | decoder)))
 
     return build

@@ -10,7 +10,7 @@ import torchvision
 from checkpoint import VERSION, Keeper, load, save
 from data_loader import Transform, get_loader
 from decoding import decode
-from model import Captioner, DecoderRNN, EncoderCNN
+from model import Captioner, DecoderRNN, EncoderCNN, SpatialDecoder
 from vocabulary import Vocabulary
 
 
@@ -28,9 +28,11 @@ def folder(captioner, vocabulary, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("finetune", [0, 1, None])
-@pytest.mark.parametrize("attention", ["none", "additive"])
-def test_a_checkpoint_says_the_same_captions(captioner, records, vocabulary, tmp_path, finetune, attention):
-    model = captioner(finetune=finetune, attention=attention, gate=attention != "none", project=5, dropout=0.5)
+@pytest.mark.parametrize(
+    "decoder", [{"attention": "none", "project": 5}, {"cell": "gru", "gate": True}, {"kind": SpatialDecoder}]
+)
+def test_a_checkpoint_says_the_same_captions(captioner, records, vocabulary, tmp_path, finetune, decoder):
+    model = captioner(finetune=finetune, dropout=0.5, **decoder)
     with torch.no_grad():
         model.encoder.mean.add_(0.1)  # the normalisation is part of it
         model.decoder.vocabulary.weight.mul_(10)

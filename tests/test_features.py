@@ -81,7 +81,7 @@ def test_a_run_begun_anew_does_not_believe_the_marks_of_an_older_one(records, en
 
 def test_features_of_other_images_or_another_encoder_are_refused(records, encoder, tmp_path):
     path = tmp_path / "train.npy"
-    extract(records["train"], encoder, path, progress=False)
+    first = extract(records["train"], encoder, path, progress=False)[1]
     torch.manual_seed(1)
     other_weights = EncoderCNN("small", image_size=32, grid=2, finetune=0)
     other_grid = EncoderCNN("small", image_size=32, grid=1, finetune=0)
@@ -95,6 +95,9 @@ def test_features_of_other_images_or_another_encoder_are_refused(records, encode
     ):
         with pytest.raises(ValueError, match=r"train\.npy holds features of other images or of another encoder"):
             extract(images, network, path, progress=False)
+    assert np.array_equal(Features(path)[1], first)  # untouched
+    anew = extract(records["train"], other_weights, path, replace=True, progress=False)
+    assert list(anew) == [1, 2, 3, 4, 5, 6] and not np.array_equal(anew[1], first)
 
 
 @torch.no_grad()

@@ -130,6 +130,18 @@ def test_the_same_category_in_another_colour_is_not_true():
     assert colored_objects("A red kite, red kites and a kite") == {("red", "kite")}
 
 
+def test_captions_and_references_are_tokenised_alike():
+    t = truthfulness({1: "A Red KITE, above (a) man in blue."}, [record(1, ("red", "kite"), ("blue", "person"))])
+    assert (t.named, t.true_share, t.recall) == (2, 1, 1)
+    said = "A Red KITE, above (a) man in blue."
+    same = truthfulness({1: said}, [record(1, ("red", "kite"), captions=[said])])
+    assert same.named == same.named_by_people == 2
+
+
+def test_an_unknown_word_names_nothing():
+    assert colored_objects("a red <unk> and a <unk> kite") == set()
+
+
 def test_captions_of_other_images_are_refused():
     with pytest.raises(ValueError, match="no caption belongs to any of the records"):
         truthfulness({7: "a dog"}, [record(1, ("red", "kite"))])

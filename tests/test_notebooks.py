@@ -40,7 +40,7 @@ def texts(cell) -> list[str]:
 
 
 def has_figure(cell) -> bool:
-    return any("image/png" in output.get("data", {}) for output in cell.outputs)
+    return any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))
 
 
 def test_it_has_a_shape(notebook):

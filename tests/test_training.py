@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from checkpoint import Keeper, load
 from data_loader import Transform, get_loader
 from decoding import greedy
+from model import SpatialDecoder
 from training import (
     Plan,
     evaluate,
@@ -118,9 +119,11 @@ def test_validation_is_in_eval_mode_and_changes_nothing(captioner, loader):
 # --- teacher forcing
 
 
-@pytest.mark.parametrize("attention", ["none", "additive", "dot"])
-def test_a_teacher_who_never_leaves_is_the_forward_pass(captioner, loader, attention):
-    model = captioner(attention=attention).double().eval()
+@pytest.mark.parametrize(
+    "decoder", [{"attention": "none"}, {"attention": "additive"}, {"attention": "dot"}, {"kind": SpatialDecoder}]
+)
+def test_a_teacher_who_never_leaves_is_the_forward_pass(captioner, loader, decoder):
+    model = captioner(**decoder).double().eval()
     batch = next(iter(loader()))
     expected = model(batch.images, batch.inputs, batch.image_of)[0]
     torch.testing.assert_close(scores_with_own_words(model, batch, 1.0), expected)
