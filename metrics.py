@@ -301,7 +301,7 @@ def _related(a: Sequence[float], b: Sequence[float], relation: str, near: float)
     if relation == "next to":
         return 0 <= max(b[0] - a[2], a[0] - b[2]) <= near and abs(down) <= near
     far = {"above": down, "below": -down, "left": across, "right": -across}[relation]
-    return far >= max(abs(across), abs(down))
+    return 0 < max(abs(across), abs(down)) == far
 
 
 # -------------------------------------------------------------------------------------------------------- grounding

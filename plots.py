@@ -381,10 +381,69 @@ def teacher_forcing_figure(truth: Sequence[str], guesses: Sequence[str], free: S
     return figure
 
 
+# Saying a caption
+
+
+def choices_figure(steps: Sequence[Sequence[tuple[str, float]]]) -> Figure:
+    """A caption as it is decoded: at every step the likeliest words, the chosen one on top, bars for probabilities.
+
+    Comes in: per step (word, probability) from the likeliest down, the same number at every step. Raises ValueError
+    if there are no steps.
+    """
+    if not steps or not steps[0]:
+        raise ValueError("there is no step to draw: a caption has at least one word")
+    size, left, tall = 8.5, 0.1, 0.36
+    per_row = min(len(steps), 8)
+    wide = max(0.95, 0.2 + max(text_width(word, size, "bold") for step in steps for word, _ in step))
+    block = 0.25 + tall * len(steps[0]) + 0.12
+    rows = -(-len(steps) // per_row)
+    alt = "the likeliest words at each step: " + "; ".join(
+        ", ".join(f"{word} {chance:.2f}" for word, chance in step) for step in steps
+    )
+    figure = Figure(2 * left + wide * per_row, block * rows, alt)
+    page = figure.page()
+    for t, step in enumerate(steps):
+        row, column = divmod(t, per_row)
+        x, top = left + wide * column, block * row + 0.15
+        page.text(x, top, str(t + 1), size=7.5, color=GREY)
+        for rank, (word, chance) in enumerate(step):
+            y = top + 0.2 + tall * rank
+            look = {"color": INK, "weight": "bold"} if rank == 0 else {"color": GREY}
+            page.text(x, y, word, size=size, va="center_baseline", parse_math=False, **look)
+            room = wide - 0.42  # the number behind the longest bar stays inside
+            page.add_patch(Rectangle((x, y + 0.1), room * chance, 0.07, color=BLUE if rank == 0 else FAINT, lw=0))
+            number = {"size": 6.5, "color": GREY, "va": "center"}
+            page.text(x + room * chance + 0.03, y + 0.135, f"{chance:.2f}", **number)
+    return figure
+
+
+def curve(
+    x: Sequence[float], y: Sequence[float], xlabel: str, ylabel: str, level: tuple[str, float] | None = None
+) -> Figure:
+    """One quantity over another, with a dot at each measurement; `level` (name, value) is a dashed line beside it.
+
+    Raises ValueError if the lengths differ.
+    """
+    if len(x) != len(y) or not len(x):
+        raise ValueError(f"{len(x)} places and {len(y)} values: there must be one value per place")
+    margin = 0.2 if level is None else 0.25 + text_width(f"{level[0]} {_plain(level[1])}", 8.5)
+    alt = f"{ylabel} over {xlabel}: " + ", ".join(f"{a:g}: {_plain(b)}" for a, b in zip(x, y, strict=True))
+    figure = Figure(4.6 + margin, 2.6, alt)
+    axes = figure.inches(0.65, 0.2, 3.95, 1.9)
+    _quiet(axes, xlabel, ylabel)
+    axes.plot(x, y, "o-", color=BLUE, lw=1.8, ms=4)
+    if level is not None:
+        axes.axhline(level[1], color=GREY, lw=0.9, ls=DASHED)
+    axes.margins(y=0.15)
+    if level is not None:
+        _direct_labels(axes, [(level[1], f"{level[0]} {_plain(level[1])}", GREY)])
+    return figure
+
+
 COURSE = (
-    ("0  Dataset", ("coco", "sample_data", "vocabulary")),
-    ("1  Preliminaries", ("features", "data_loader", "model")),
-    ("2  Training", ("training", "checkpoint", "config")),
+    ("0  Dataset", ("coco", "sample_data")),
+    ("1  Preliminaries", ("vocabulary", "data_loader", "model")),
+    ("2  Training", ("detector", "training", "checkpoint")),
     ("3  Inference", ("decoding", "metrics", "visualize")),
 )
 

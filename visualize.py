@@ -48,7 +48,8 @@ class Figure(matplotlib.figure.Figure):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         kind, data = "image/png", _encoded(self, pil_kwargs={"optimize": True})
         if len(data) > 60_000:  # pictures in it: a notebook must stay small enough to open everywhere
-            kind, data = "image/jpeg", _encoded(self, format="jpeg", pil_kwargs={"quality": 88, "subsampling": 0})
+            how = {"quality": 85, "subsampling": 0, "optimize": True}
+            kind, data = "image/jpeg", _encoded(self, format="jpeg", pil_kwargs=how)
         return {kind: base64.b64encode(data).decode()}, {kind: {"alt": self.alt}}
 
     def as_html(self) -> str:

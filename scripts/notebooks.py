@@ -51,7 +51,7 @@ def execute(notebook: NotebookNode) -> None:
 
     Raises CellExecutionError with the cell's source and the traceback.
     """
-    NotebookClient(
+    client = NotebookClient(
         notebook,
         timeout=None,  # a cell may train for hours on the real data
         kernel_name="python3",
@@ -60,8 +60,10 @@ def execute(notebook: NotebookNode) -> None:
         resources={"metadata": {"path": str(ROOT)}},
         coalesce_streams=True,
         record_timing=False,
-        store_widget_state=True,  # nbclient fails without it where a widget holds output; clean() drops it
-    ).execute()
+        store_widget_state=False,
+    )
+    client.comm_open_handlers = {}  # nbclient's stand-in for Output widgets can wait for itself for ever
+    client.execute()
 
 
 def clean(notebook: NotebookNode) -> None:

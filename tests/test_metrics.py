@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+import coco
+import sample_data
 import sample_grammar
 from coco import Instance, Record
-from metrics import SYNONYMS, Look, colored_objects, grounding, mentions, truthfulness
+from metrics import SYNONYMS, Look, colored_objects, counts_right, grounding, mentions, relations_right, truthfulness
 from vocabulary import tokenize
 
 
@@ -145,6 +147,68 @@ def test_an_unknown_word_names_nothing():
 def test_captions_of_other_images_are_refused():
     with pytest.raises(ValueError, match="no caption belongs to any of the records"):
         truthfulness({7: "a dog"}, [record(1, ("red", "kite"))])
+
+
+# --- numbers and places
+
+
+def scene(*things: tuple[str, str, tuple[float, float, float, float]]) -> list[Record]:
+    """One picture, 128 wide, of things (colour, category, box)."""
+    instances = tuple(Instance(category, box, 1, [], attributes={"color": color}) for color, category, box in things)
+    return [Record(1, "1.png", "val", ("a dog",), 128, 128, instances)]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("two red kites", (1, 1)),
+        ("a pair of small red kites and three large blue boats", (1, 2)),
+        ("a group of people in blue", (0, 1)),
+        ("two men dressed in blue and two red kites", (0.5, 2)),
+        ("three red kites", (0, 1)),
+        ("two green kites", (0, 1)),
+        ("two kites and a red kite", (0, 0)),  # no colour, no number: nothing claimed
+    ],
+)
+def test_numbers_are_those_of_the_picture(caption, expected):
+    box = (0, 0, 1, 1)
+    things = [("red", "kite", box)] * 2 + [("blue", "boat", box)] * 3 + [("blue", "person", box)]
+    assert counts_right({1: caption}, scene(*things)) == expected
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a red kite above a brown dog", (1, 1)),
+        ("a red kite flying above two small brown dogs", (1, 1)),
+        ("a brown dog below a red kite", (1, 1)),
+        ("a brown dog above a red kite", (0, 1)),
+        ("a man in blue standing to the left of a brown dog", (1, 1)),
+        ("a brown dog to the right of a man in blue", (1, 1)),
+        ("a brown dog to the left of a man in blue", (0, 1)),
+        ("a red kite to the right of a man in blue", (0, 1)),  # it is, but it is far more above
+        ("a brown dog next to a man in blue", (1, 1)),
+        ("a red kite next to a brown dog", (0, 1)),
+        ("a red kite above a red kite", (0, 1)),
+        ("a red kite above a black dog", (0, 1)),  # there is none
+        ("a kite above a dog", (0, 0)),
+        ("a red kite with a brown dog and a man in blue", (0, 0)),
+        ("a man in blue and a red kite above a brown dog", (1, 1)),
+    ],
+)
+def test_relations_are_those_of_the_picture(caption, expected):
+    dogs = [("brown", "dog", (60, 90, 20, 16)), ("brown", "dog", (84, 90, 20, 16))]
+    records = scene(*dogs, ("red", "kite", (70, 10, 20, 20)), ("blue", "person", (40, 80, 12, 30)))
+    assert relations_right({1: caption}, records) == expected
+
+
+def test_what_people_say_of_a_drawn_scene_is_right(tmp_path):
+    sample_data.make(tmp_path / "sample", train=0, val=100, test=0)
+    records = coco.load(tmp_path / "sample", "val")
+    for captions in zip(*(record.captions for record in records), strict=True):
+        said = dict(zip((record.image_id for record in records), captions, strict=True))
+        for share, claims in (counts_right(said, records), relations_right(said, records)):
+            assert share == 1 and claims > 2
 
 
 # --- grounding

@@ -131,7 +131,7 @@ def test_large_is_clearly_larger_than_small() -> None:
             sides.setdefault((group.kind, group.size), []).extend(max(w, h) for _, _, w, h in group.boxes)
     for kind, size in sides:
         if size == "large" and (kind, "small") in sides:
-            assert min(sides[kind, "large"]) > 1.4 * max(sides[kind, "small"])
+            assert min(sides[kind, "large"]) > 1.2 * max(sides[kind, "small"])
 
 
 def test_probabilities_sum_to_one_and_agree_with_every_derivation() -> None:
@@ -194,15 +194,10 @@ def test_relations_are_true() -> None:
                 left2, top2, right2, bottom2 = b.extent
                 truth = {
                     "above": bottom <= top2,
-                    "over": bottom <= top2,
                     "below": top >= bottom2,
-                    "under": top >= bottom2,
-                    "behind": bottom <= top2,
-                    "in front of": top >= bottom2,
                     "to the left of": right <= left2,
                     "to the right of": left >= right2,
                     "next to": 0 <= max(left2 - right, left - right2) <= 16,
-                    "beside": 0 <= max(left2 - right, left - right2) <= 16,
                 }
                 for _, relation in relations(a, b):
                     assert truth[relation]

@@ -348,6 +348,22 @@ def test_teacher_forcing_feeds_true_words_and_free_running_its_own():
         plots.teacher_forcing_figure(["a", "dog"], ["a"])
 
 
+def test_choices_stand_in_their_order_with_their_probabilities():
+    steps = [[("a", 0.75), ("the", 0.25)]] + [[("hippopotamus", 0.5), ("cat", 0.125)]] * 9
+    written = texts(figure := plots.choices_figure(steps))
+    assert written[:5] == ["1", "a", "0.75", "the", "0.25"] and written.count("hippopotamus") == 9
+    longest = next(t for t in figure.findobj(Text) if t.get_text() == "hippopotamus")
+    assert longest.get_window_extent().x1 <= figure.bbox.x1
+    with pytest.raises(ValueError, match="no step"):
+        plots.choices_figure([])
+
+
+def test_curve_names_the_level_it_is_compared_with():
+    assert "people 9.5" in texts(plots.curve([0, 1], [5, 9], "penalty", "words", ("people", 9.5)))
+    with pytest.raises(ValueError, match="2 places and 1 values"):
+        plots.curve([0, 1], [5], "penalty", "words")
+
+
 def test_house_map_shows_four_notebooks_and_where_we_are():
     for current in range(4):
         bold = [text.get_text() for text in plots.house_map(current).axes[0].texts if text.get_weight() == "bold"]
