@@ -31,7 +31,7 @@ class Config:
     image_size: int | None = None  # pixels; None: what the encoder was made for
     grid: int | None = 8  # regions per side; None: the encoder's own
     finetune: int | None = 0  # so many last blocks learn; 0: frozen, features are cached; None: all
-    detector_epochs: int = 10  # the `small` encoder first learns which words fit a picture (detector.py)
+    detector_epochs: int = 14  # the `small` encoder first learns which words fit a picture (detector.py)
     detector_rate: float = 6e-3
 
     # decoder
@@ -43,12 +43,12 @@ class Config:
     hidden_size: int = 256
     attention_size: int = 128
     project: int | None = None  # shrink the regions to so many numbers first
-    dropout: float = 0.3
+    dropout: float = 0.2
 
     # batches
     images_per_batch: int = 16
     captions_per_image: int = 2  # drawn anew each epoch; 5: all
-    jitter: float = 0.1  # brightness, contrast and margins of training pictures vary by this share
+    jitter: float = 0.06  # brightness, contrast and margins of training pictures vary by this share
 
     # training
     epochs: int = 20

@@ -147,11 +147,11 @@ def logprob(node: Node, tokens: list[str]) -> float:
     return math.log(p) if p > 0 else -math.inf
 
 
-# --- nouns: (weight, one, several); of small ones also "child", "puppy", "kitten" ------------------------------------
+# --- nouns: (weight, one, several); of small ones also "puppy", "kitten" ------------------------------------
 
 NOUNS: dict[str, list[tuple[float, str, str]]] = {
-    "man": [(5, "man", "men"), (3, "person", "people"), (2, "guy", "guys")],
-    "woman": [(5, "woman", "women"), (3, "person", "people"), (2, "lady", "ladies")],
+    "man": [(7, "man", "men"), (3, "person", "people")],
+    "woman": [(7, "woman", "women"), (3, "person", "people")],
     "dog": [(1, "dog", "dogs")],
     "cat": [(1, "cat", "cats")],
     "bird": [(1, "bird", "birds")],
@@ -166,12 +166,10 @@ NOUNS: dict[str, list[tuple[float, str, str]]] = {
     "sports ball": [(1, "ball", "balls")],
 }
 SMALL_NOUNS: dict[str, list[tuple[float, str, str]]] = {
-    "man": [(3, "child", "children"), (2, "kid", "kids")],
-    "woman": [(3, "child", "children"), (2, "kid", "kids")],
     "dog": [(0.4, "puppy", "puppies")],
     "cat": [(0.4, "kitten", "kittens")],
 }
-SIZES = {"small": [(5, "small"), (3, "little"), (2, "tiny")], "large": [(5, "large"), (4, "big"), (1, "huge")]}
+SIZES = {"small": [(6, "small"), (4, "little")], "large": [(6, "large"), (4, "big")]}
 PEOPLE = ("man", "woman")
 FLYING = ("bird", "airplane", "kite")
 CATEGORY_OF_KIND = {kind: "person" if kind in PEOPLE else kind for kind in NOUNS}  # COCO has one category for people
@@ -188,14 +186,14 @@ def category_of_noun() -> dict[str, str]:
 
 @lru_cache(64)  # a scene's orders share their parts
 def thing(group: Group) -> Node:
-    """A group as a noun phrase: count, size (two times in five), colour (nearly always), noun."""
+    """A group as a noun phrase: count, size (three times in ten), colour (nearly always), noun."""
     count = len(group.boxes)
     number = {
         1: choice((0.92, "a"), (0.08, "one")),
         2: choice((0.8, "two"), (0.2, "a pair of")),
         3: choice((0.8, "three"), (0.2, "a group of")),
     }[count]
-    size = choice((0.6, ""), (0.4, choice(*SIZES[group.size])))
+    size = choice((0.7, ""), (0.3, choice(*SIZES[group.size])))
     several = NOUNS[group.kind] + (SMALL_NOUNS.get(group.kind, []) if group.size == "small" else [])
     noun = choice(*((weight, one if count == 1 else more) for weight, one, more in several))
     if group.kind in PEOPLE:  # the colour of a person is the colour of the clothes

@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     records = coco.load(options.dataset, instances=False)
     device = best_device(options.device)
-    encoder = EncoderCNN(options.encoder, options.weights, options.image_size, options.grid, finetune=0).to(device)
+    weights = None if options.weights == "none" else options.weights
+    encoder = EncoderCNN(options.encoder, weights, options.image_size, options.grid, finetune=0).to(device)
     for split in options.split or dict.fromkeys(record.split for record in records):
         of_split = [record for record in records if record.split == split][: options.limit]
         path = Path("runs") / Path(options.dataset).name / f"{options.encoder}_{split}.npy"

@@ -1,0 +1,86 @@
+"""What a user relies on at the command line: train, caption and features work together, and say what is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import config
+import sample_data
+from scripts import caption, features, train
+
+SMALL = {"hidden-size": 16, "word-size": 8, "attention-size": 8, "images-per-batch": 4}
+SHORT = {"epochs": 2, "detector-epochs": 1}
+QUICK = [part for name, value in (SMALL | SHORT).items() for part in (f"--{name}", str(value))]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working folder with a tiny sample in data/sample."""
+    monkeypatch.chdir(tmp_path)
+    sample_data.make("data/sample", train=8, val=3, test=3)
+    return tmp_path
+
+
+def test_train_then_caption(folder, capsys):
+    train.main(QUICK)
+    told = capsys.readouterr().out
+    assert "epoch  2" in told and "val perplexity" in told
+    assert len(json.loads((folder / "runs/sample/model/history.json").read_text())) == 2
+    picture = next((folder / "data/sample/test").iterdir())
+    caption.main([str(picture), "--figure", "look.png"])
+    assert capsys.readouterr().out.startswith(picture.name)
+    assert Image.open("look.png").width > 100
+
+
+def test_the_same_command_goes_on_where_it_stopped(folder, capsys):
+    train.main([*QUICK, "--epochs", "2"])
+    capsys.readouterr()
+    train.main([*QUICK, "--epochs", "3"])
+    told = capsys.readouterr().out
+    assert "epoch  3" in told and "epoch  2" not in told and "eyes" not in told
+
+
+def test_faulty_pictures_are_answered_by_a_sentence_each(folder, capsys):
+    train.main(QUICK)
+    (folder / "text.png").write_text("no picture")
+    picture = next((folder / "data/sample/test").iterdir())
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        caption.main(["text.png", "missing.jpg", str(picture), "--width", "1"])
+    assert stop.value.code == 1
+    said = capsys.readouterr()
+    assert picture.name in said.out
+    assert len(said.err.strip().splitlines()) == 2 and "text.png" in said.err and "missing.jpg" in said.err
+
+
+def test_a_model_without_attention_draws_no_map(folder):
+    train.main([*QUICK, "--decoder", "DecoderRNN", "--attention", "none"])
+    picture = next((folder / "data/sample/test").iterdir())
+    with pytest.raises(SystemExit, match="without attention"):
+        caption.main([str(picture), "--figure", "look.png"])
+
+
+def test_features_of_a_photograph_network(folder):
+    features.main(["--encoder", "squeezenet1_1", "--weights", "none", "--image-size", "64", "--split", "val"])
+    made = np.load(folder / "runs/sample/squeezenet1_1_val.npy", mmap_mode="r")
+    assert made.shape == (3, 9, 512) and made.dtype == np.float16
+
+
+def test_a_missing_checkpoint_is_named(folder):
+    with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
+        caption.main(["x.png", "--checkpoint", "nowhere"])
+
+
+def test_settings_are_read_by_their_type():
+    changed = config.override(config.Config(), {"epochs": "3", "gate": "true", "grid": "none", "learning_rate": "1e-4"})
+    assert (changed.epochs, changed.gate, changed.grid, changed.learning_rate) == (3, True, None, 1e-4)
+    with pytest.raises(ValueError, match="--epochs takes int, not 'many'"):
+        config.override(config.Config(), {"epochs": "many"})
+
+
+def test_the_plan_is_the_settings():
+    settings = config.for_dataset("flickr8k")
+    assert settings.dataset == "flickr8k" and settings.plan().epochs == settings.epochs
+    assert settings.encoder_options()["name"] == settings.encoder
