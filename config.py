@@ -51,8 +51,10 @@ class Config:
     jitter: float = 0.06  # brightness, contrast and margins of training pictures vary by this share
 
     # training
-    epochs: int = 20
+    epochs: int = 12
     learning_rate: float = 2.5e-3
+    tune_epochs: int = 14  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
+    tune_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
     label_smoothing: float = 0.0
@@ -94,6 +96,8 @@ PHOTOGRAPHS = Config(
     images_per_batch=32,
     captions_per_image=5,
     weight_decay=0.01,
+    tune_epochs=0,
+    jitter=0.0,
     epochs=12,
     learning_rate=1.2e-3,
 )

@@ -276,7 +276,7 @@ def setting(scene: Scene, last: Group) -> Node:
     flies = last.kind in FLYING
     where = seq(doing(last), choice(*(SKY if flies else PLACES[scene.ground])))
     when = choice(*TIMES[scene.sky])
-    return choice((0.4, where), (0.24, seq(where, when)), (0.18, when), (0.18, ""))
+    return choice((0.35, where), (0.42, seq(where, when)), (0.13, when), (0.1, ""))
 
 
 # --- the caption: which objects, in which order ---------------------------------------------------------------------

@@ -23,7 +23,7 @@ from decoding import decode, greedy
 from detector import WordDetector, fit_detector
 from features import extract
 from model import DECODERS, Captioner, EncoderCNN, best_device
-from training import best_precision, evaluate, fit
+from training import Plan, best_precision, fit
 from vocabulary import Vocabulary
 
 
@@ -46,37 +46,48 @@ def main(arguments: list[str] | None = None) -> None:
     decoder = DECODERS[cfg.decoder](len(vocabulary), encoder.feature_size, **cfg.decoder_options())
     model = Captioner(encoder, decoder).to(device)
     print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
-    loaders = [
-        get_loader(
-            records,
-            vocabulary,
-            **pictures(records, encoder, run.parent / f"{cfg.encoder}_{split}.npy", cfg, precision, split == "train"),
-            images_per_batch=cfg.images_per_batch,
-            captions_per_image=cfg.captions_per_image if split == "train" else 5,
-            max_words=cfg.caption_words,
-            shuffle=split == "train",
-            seed=cfg.seed,
-            workers=options.workers,
-        )
-        for split, records in (("train", train), ("val", val))
-    ]
     about = {"settings": dataclasses.asdict(cfg), "torch": torch.__version__}
-    keeper = checkpoint.Keeper(run, vocabulary, about)
 
-    def say(model: Captioner, history: list[dict]) -> None:
-        row = history[-1]
+    def learn(model: Captioner, plan: Plan, folder: Path) -> list[dict]:
+        """Train one model, from features where its encoder is frozen, else from pictures; say how it goes."""
+        loaders = [
+            get_loader(
+                records,
+                vocabulary,
+                **pictures(records, model.encoder, run.parent / f"{cfg.encoder}_{split}.npy", cfg, precision, split),
+                images_per_batch=cfg.images_per_batch,
+                captions_per_image=cfg.captions_per_image if split == "train" else 5,
+                max_words=cfg.caption_words,
+                shuffle=split == "train",
+                seed=cfg.seed,
+                workers=options.workers,
+            )
+            for split, records in (("train", train), ("val", val))
+        ]
         first = next(iter(loaders[1]))
-        caption = next(iter(decode(model, [first], greedy).values()))
-        print(
-            f"epoch {row['epoch']:2}  train {row['train_perplexity']:7.2f}  val {row['val_perplexity']:7.2f}  "
-            f"{row['seconds']:5.0f} s  {vocabulary.decode(caption.ids)!r}",
-            flush=True,
-        )
+
+        def say(model: Captioner, history: list[dict]) -> None:
+            row = history[-1]
+            caption = next(iter(decode(model, [first], greedy).values()))
+            print(
+                f"epoch {row['epoch']:2}  train {row['train_perplexity']:7.2f}  val {row['val_perplexity']:7.2f}  "
+                f"{row['seconds']:5.0f} s  {vocabulary.decode(caption.ids)!r}",
+                flush=True,
+            )
+
+        keeper = checkpoint.Keeper(folder, vocabulary, about)
+        return fit(model, *loaders, plan, after_epoch=[say], keeper=keeper, device=device, autocast=precision)
 
     began = time.perf_counter()
-    history = fit(model, *loaders, cfg.plan(), after_epoch=[say], keeper=keeper, device=device, autocast=precision)
-    best = evaluate(model, loaders[1], device, precision)
+    history = learn(model, cfg.plan(), run / "frozen" if cfg.tune_epochs else run)
+    if cfg.tune_epochs:
+        print("now encoder and decoder together")
+        eye = EncoderCNN(**cfg.encoder_options() | {"finetune": None})
+        eye.load_state_dict(encoder.state_dict())
+        plan = dataclasses.replace(cfg.plan(), epochs=cfg.tune_epochs, learning_rate=cfg.tune_rate)
+        history = learn(Captioner(eye, decoder), plan, run)
     (run / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
+    best = min(row["val_perplexity"] for row in history)
     print(f"val perplexity {best:.3f} after {(time.perf_counter() - began) / 60:.1f} minutes; the model is in {run}")
 
 
@@ -102,11 +113,11 @@ def learn_to_see(records, vocabulary: Vocabulary, cfg: config.Config, path: Path
     torch.save(encoder.blocks.state_dict(), path)
 
 
-def pictures(records, encoder: EncoderCNN, path: Path, cfg: config.Config, precision, training: bool) -> dict:
+def pictures(records, encoder: EncoderCNN, path: Path, cfg: config.Config, precision, split: str) -> dict:
     """What `get_loader` is to serve: the cached features of a frozen encoder, else the pictures themselves."""
     if encoder.frozen:
         return {"features": extract(records, encoder, path, autocast=precision, replace=encoder.name == "small")}
-    return {"transform": Transform(encoder.image_size, cfg.jitter if training else 0.0)}
+    return {"transform": Transform(encoder.image_size, cfg.jitter if split == "train" else 0.0)}
 
 
 def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, config.Config]:

@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 import config
 import sample_data
 from scripts import caption, features, train
 
 SMALL = {"hidden-size": 16, "word-size": 8, "attention-size": 8, "images-per-batch": 4}
-SHORT = {"epochs": 2, "detector-epochs": 1}
+SHORT = {"epochs": 2, "detector-epochs": 1, "tune-epochs": 0}
 QUICK = [part for name, value in (SMALL | SHORT).items() for part in (f"--{name}", str(value))]
 
 
@@ -32,6 +33,15 @@ def test_train_then_caption(folder, capsys):
     caption.main([str(picture), "--figure", "look.png"])
     assert capsys.readouterr().out.startswith(picture.name)
     assert Image.open("look.png").width > 100
+
+
+def test_the_encoder_may_learn_last(folder, capsys):
+    train.main([*QUICK, "--tune-epochs", "1"])
+    assert "together" in capsys.readouterr().out
+    before = load_file(folder / "runs/sample/model/frozen/model.safetensors")
+    after = load_file(folder / "runs/sample/model/model.safetensors")
+    changed = {key.split(".")[0] for key in before if not before[key].equal(after[key])}
+    assert changed == {"encoder", "decoder"}
 
 
 def test_the_same_command_goes_on_where_it_stopped(folder, capsys):
