@@ -91,6 +91,8 @@ def _clean_output(output: NotebookNode) -> NotebookNode | None:
         if PROGRESS_BAR.search(output.data.get("text/plain", "")):
             return None
         output.data = nbformat.from_dict({"text/markdown": WIDGET_NOTE, "text/plain": WIDGET_NOTE.strip("*")})
+    if "image/jpeg" in output.get("data", {}):  # some kernels add a PNG of the same figure
+        output.data.pop("image/png", None)
     return output
 
 
