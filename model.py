@@ -365,8 +365,8 @@ class DecoderRNN(nn.Module):
 
     `cell` is "rnn", "gru" or "lstm". With `attention` "additive" or "dot" every word looks at the regions anew (Xu et
     al. 2015, eq. 1-6; its state before the word asks where); with "none" the mean region starts the state and the
-    whole sequence runs in one call. `gate` lets the state close its eyes: context * sigmoid(U h) (eq. in section
-    4.2.1). `project` shrinks the regions first.
+    whole sequence runs in one call. `gate` lets the state close its eyes: context * sigmoid(U h), section 4.2.1, with
+    one number per feature where the paper has one in all. `project` shrinks the regions first.
 
     Every decoder of this project has three methods: `prepare` (once per picture), `step` (one word; for greedy, beam,
     sampling and training without teacher forcing) and `forward` (all words of known captions; equals the loop of
