@@ -72,14 +72,14 @@ class Config:
         return {"name": self.encoder} | {name: getattr(self, name) for name in names}
 
     def decoder_options(self) -> dict:
-        """The arguments of `DecoderRNN` beside the sizes of vocabulary and features."""
+        """The decoder's arguments beside the sizes of vocabulary and features."""
         names = ["word_size", "hidden_size", "attention_size", "cell", "attention", "dropout"]
         if self.decoder == "DecoderRNN":
             names += ["gate", "project"]
         return {name: getattr(self, name) for name in names}
 
 
-# Photographs: an ImageNet network, frozen, its features cached; words seen once or twice are left out.
+# Photographs: an ImageNet network, frozen, its features cached; words seen fewer than five times are `<unk>`.
 PHOTOGRAPHS = Config(
     dataset="coco",
     threshold=5,

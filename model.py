@@ -68,9 +68,9 @@ class EncoderCNN(nn.Module):
         self.name, self.grid, self.finetune = name, grid, finetune
         self.image_size = image_size or own_size
         self.blocks = network.to(memory_format=torch.channels_last)
-        for i, std_or_mean in enumerate(("mean", "std")):
-            value = torch.as_tensor(normalisation[i], dtype=torch.float32).expand(3).reshape(3, 1, 1).clone()
-            self.register_buffer(std_or_mean, value)
+        for name_of, numbers in zip(("mean", "std"), normalisation, strict=True):
+            value = torch.as_tensor(numbers, dtype=torch.float32).expand(3).reshape(3, 1, 1).clone()
+            self.register_buffer(name_of, value)
         self.config = {"name": name, "image_size": self.image_size, "grid": grid, "finetune": finetune}
         with_weights = [i for i, block in enumerate(network) if any(True for _ in block.parameters())]
         if finetune is None:
@@ -81,11 +81,10 @@ class EncoderCNN(nn.Module):
             most = len(with_weights)
             raise ValueError(f"{name} has {most} blocks with weights: finetune must be 0 to {most}, not {finetune}")
         self.frozen_blocks.requires_grad_(False)
-        self.train()
+        self.eval()
         with torch.no_grad():  # one grey picture through the network tells R and E
-            was_training, _ = self.training, self.eval()
             probe = self(torch.full((1, 3, self.image_size, self.image_size), 128, dtype=torch.uint8))
-            self.train(was_training)
+        self.train()
         self.regions, self.feature_size = probe.shape[1:]
 
     @property
@@ -571,7 +570,5 @@ class Captioner(nn.Module):
     def from_config(cls, config: dict) -> Captioner:
         """The inverse of `config`. Raises ValueError for a decoder of another version of this project."""
         decoder = dict(config["decoder"])
-        kind = decoder.pop("kind")
-        if kind not in DECODERS:
-            raise ValueError(f"unknown decoder {kind!r}: this version knows {', '.join(DECODERS)}")
-        return cls(EncoderCNN(**config["encoder"]), DECODERS[kind](**decoder))
+        kind = named(DECODERS, decoder.pop("kind"), "decoder")
+        return cls(EncoderCNN(**config["encoder"]), kind(**decoder))

@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.width < 1:
         parser.error("--width must be 1 or more")
     device = best_device(options.device)
-    model, vocabulary, _ = checkpoint.load(options.checkpoint, device)
+    model, vocabulary, about = checkpoint.load(options.checkpoint, device)
+    longest = about["settings"]["caption_words"] + 1 if "settings" in about else 20  # as long as those it learned from
     transform = Transform(model.encoder.image_size)
     unread = 0
     for path in options.pictures:
@@ -47,9 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
         with torch.inference_mode():
             regions = model.regions(transform(picture).unsqueeze(0).to(device))
         if options.width == 1:
-            (said,) = greedy(model.decoder, regions)
+            (said,) = greedy(model.decoder, regions, max_length=longest)
         else:
-            (said,) = beam(model.decoder, regions, width=options.width, length_penalty=options.length_penalty)
+            how = {"width": options.width, "length_penalty": options.length_penalty}
+            (said,) = beam(model.decoder, regions, max_length=longest, **how)
         words = [vocabulary.words[i] for i in said.ids if i != vocabulary.end]
         print(f"{Path(path).name}: {' '.join(words)}   (p = {math.exp(sum(said.logprobs)):.3f})")
         if options.figure:

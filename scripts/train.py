@@ -22,7 +22,7 @@ from data_loader import Transform, get_loader
 from decoding import decode, greedy
 from detector import WordDetector, fit_detector
 from features import extract
-from model import DECODERS, Captioner, EncoderCNN, best_device
+from model import DECODERS, Captioner, EncoderCNN, best_device, named
 from training import Plan, best_precision, fit
 from vocabulary import Vocabulary
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
             learn_to_see(train, vocabulary, cfg, path, device, precision)
         cfg = dataclasses.replace(cfg, weights=str(path))
     encoder = EncoderCNN(**cfg.encoder_options()).to(device)
-    decoder = DECODERS[cfg.decoder](len(vocabulary), encoder.feature_size, **cfg.decoder_options())
+    decoder = named(DECODERS, cfg.decoder, "decoder")(len(vocabulary), encoder.feature_size, **cfg.decoder_options())
     model = Captioner(encoder, decoder).to(device)
     print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
     about = {"settings": dataclasses.asdict(cfg), "torch": torch.__version__}
@@ -151,5 +151,5 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, config.Confi
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, FileNotFoundError, OSError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(str(error))

@@ -1,12 +1,15 @@
 """What a user relies on at the command line: train, caption and features work together, and say what is wrong."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import checkpoint
 import config
 import sample_data
 from scripts import caption, features, train
@@ -70,6 +73,23 @@ def test_a_model_without_attention_draws_no_map(folder):
     picture = next((folder / "data/sample/test").iterdir())
     with pytest.raises(SystemExit, match="without attention"):
         caption.main([str(picture), "--figure", "look.png"])
+
+
+def test_an_unknown_decoder_is_named(folder):
+    with pytest.raises(ValueError, match="unknown decoder 'Rnn': take one of DecoderRNN, SpatialDecoder"):
+        train.main([*QUICK, "--decoder", "Rnn"])
+
+
+@pytest.mark.parametrize("width", ["1", "5"])
+def test_a_caption_may_be_as_long_as_those_it_learned_from(folder, captioner, vocabulary, capsys, width):
+    endless = captioner()
+    with torch.no_grad():
+        endless.decoder.vocabulary.bias[vocabulary.end] = -1e9
+    checkpoint.save("endless", endless, vocabulary, {"settings": {"caption_words": 25}})
+    picture = str(next((folder / "data/sample/test").iterdir()))
+    caption.main([picture, "--checkpoint", "endless", "--width", width])
+    said = capsys.readouterr().out.removeprefix(f"{Path(picture).name}: ").split("   (p")[0]
+    assert len(said.split()) == 26  # 25 words, and a place for <end>
 
 
 def test_features_of_a_photograph_network(folder):
