@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from decoders import build
 from model import Captioner
 from vocabulary import Vocabulary
 
@@ -66,7 +67,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         )
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     try:
-        model = Captioner.from_config(config["model"])
+        model = build(config["model"])
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]

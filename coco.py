@@ -109,7 +109,7 @@ def load(dataset: str | Path, split: str | None = None, *, instances: bool = Tru
     the dataset or its folder of images is missing, ValueError if the layout is not known, a file is damaged, or the
     split is not there.
     """
-    folder = _find(dataset)
+    folder = find(dataset)
     if (file := _only(folder.glob("dataset*.json"))) is not None:
         records = _load_karpathy(folder, file, split, instances)
     elif any(folder.glob("annotations/captions_*.json")):
@@ -336,7 +336,8 @@ def _instances_of(objects: COCO, image_id: int | str) -> tuple[Instance, ...]:
     )
 
 
-def _find(dataset: str | Path) -> Path:
+def find(dataset: str | Path) -> Path:
+    """The folder of a dataset, by its name in `DATA` or its path; FileNotFoundError if there is none."""
     for folder in (DATA / dataset, Path(dataset)):
         if folder.is_dir():
             return folder

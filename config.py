@@ -1,16 +1,19 @@
 """Settings and the named presets: what notebooks and scripts read, and nobody else.
 
 A `Config` is plain numbers and names; the library's functions take plain arguments, so a setting means what it says
-there.
+there. A decoder takes those settings that its own arguments are called by.
 """
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 
+from decoders import DECODERS
 from training import Plan
 
 
@@ -20,7 +23,8 @@ class Config:
 
     dataset: str = "sample"  # "sample", "coco", "flickr8k" or a folder
 
-    # words
+    # words and captions
+    subset: int | None = None  # train on so many captions only, whole pictures at random; None: on all
     threshold: int = 1  # a word must occur so often in the training captions
     max_words: int | None = None  # and be among the so many most frequent ones; None: no limit
     caption_words: int = 30  # longer captions are cut
@@ -33,12 +37,18 @@ class Config:
     finetune: int | None = 0  # so many last blocks learn; 0: frozen, features are cached; None: all
     detector_epochs: int = 14  # the `small` encoder first learns which words fit a picture (detector.py)
     detector_rate: float = 6e-3
+    detector_batch: int = 8  # pictures
 
     # decoder
-    decoder: str = "SpatialDecoder"  # the state looks after it has taken in a word; "DecoderRNN": before
+    decoder: str = "SpatialDecoder"  # a class of decoders.py; of the following it takes those that it knows
     cell: str = "lstm"  # rnn, gru, lstm
     attention: str = "additive"  # none, additive, dot
-    gate: bool = False  # DecoderRNN only, as is `project`
+    gate: bool = False  # a sigmoid on what is seen
+    deep_output: bool = False  # word, state and what is seen say the next word together
+    image_at: str = "first"  # ShowAndTell: the picture is the first input, or added to "every" one
+    tied: bool = False  # ShowAndTell: one matrix for reading words and saying them
+    layers: int = 1
+    heads: int = 8
     word_size: int = 128
     hidden_size: int = 256
     attention_size: int = 128
@@ -55,9 +65,12 @@ class Config:
     learning_rate: float = 2.5e-3
     tune_epochs: int = 14  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
     tune_rate: float = 1e-3
+    optimizer: str = "adamw"  # adamw, adam, sgd, rmsprop
     weight_decay: float = 0.05
     warmup: float = 0.05
+    clip: float = 5.0
     label_smoothing: float = 0.0
+    attention_penalty: float = 0.0  # doubly stochastic attention
     teacher_forcing: float = 1.0
     patience: int | None = None
     seed: int = 0
@@ -72,11 +85,11 @@ class Config:
         return {"name": self.encoder} | {name: getattr(self, name) for name in names}
 
     def decoder_options(self) -> dict:
-        """The decoder's arguments beside the sizes of vocabulary and features."""
-        names = ["word_size", "hidden_size", "attention_size", "cell", "attention", "dropout"]
-        if self.decoder == "DecoderRNN":
-            names += ["gate", "project"]
-        return {name: getattr(self, name) for name in names}
+        """The decoder's arguments beside the sizes of vocabulary and features. ValueError for an unknown decoder."""
+        if self.decoder not in DECODERS:
+            raise ValueError(f"unknown decoder {self.decoder!r}: take one of {', '.join(DECODERS)}")
+        known = inspect.signature(DECODERS[self.decoder]).parameters
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in known}
 
 
 # Photographs: an ImageNet network, frozen, its features cached; words seen fewer than five times are `<unk>`.
@@ -102,22 +115,185 @@ PHOTOGRAPHS = Config(
     learning_rate=1.2e-3,
 )
 
-PRESETS = {"sample": Config(), "photographs": PHOTOGRAPHS}
+# What every published system of those below has in common.
+_PUBLISHED = replace(
+    PHOTOGRAPHS, weights="IMAGENET1K_V1", project=None, weight_decay=0.0, warmup=0.0, dropout=0.0, optimizer="adam"
+)
+
+# yc930401/Image-Captioning-pytorch. Its learning rate, 1e-8, and weight decay, 0.95, learn nothing; it tosses the coin
+# of teacher forcing once for a caption, here it falls for every word; its `view` mixed regions and channels.
+VGG19_GRU = replace(
+    _PUBLISHED,
+    encoder="vgg19",  # 14 x 14 x 512 at 224 px: before the last pool
+    cell="gru",
+    attention="dot",
+    project=256,
+    word_size=256,
+    hidden_size=256,
+    attention_size=256,
+    dropout=0.1,
+    teacher_forcing=0.5,  # 1: always the true word, 0: never
+    threshold=1,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    epochs=20,
+)
+
+# leob03/Image_captionning: assignment 5 of EECS 498-007. Three decoders, everything else alike. The source has its
+# 10,000 pictures with one caption each in coco.pt (python -m scripts.convert), and no validation.
+RNN = replace(
+    _PUBLISHED,
+    encoder="regnet_x_400mf",
+    image_size=112,  # 4 x 4 x 400
+    finetune=None,
+    threshold=1,
+    caption_words=15,
+    cell="rnn",
+    attention="none",
+    word_size=256,
+    hidden_size=512,
+    images_per_batch=256,
+    captions_per_image=1,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    epochs=60,
+)
+LSTM = replace(RNN, cell="lstm")
+ATTENTION_LSTM = replace(LSTM, decoder="AttentionLSTM")
+
+# yuanxiaosc/Image-Captioning, after TensorFlow's tutorial of 2019. Its code keeps 3,000 words and embeds them in 128
+# numbers, its text says 5,000 and 256; it splits by caption, here by picture, and forgets the GRU's state, kept here.
+INCEPTION_GRU = replace(
+    _PUBLISHED,
+    encoder="inception_v3",  # 8 x 8 x 2048 at 299 px
+    subset=30_000,
+    threshold=1,
+    max_words=5_000,
+    caption_words=50,
+    decoder="BahdanauGRU",
+    project=256,
+    word_size=256,
+    hidden_size=512,
+    attention_size=512,
+    images_per_batch=64,
+    captions_per_image=1,
+    learning_rate=1e-3,
+    epochs=20,
+)
+
+# shett044/coco-image-caption, after Vinyals et al. 2015. Its encoder is any ResNet, its optimizer any of many; its
+# pictures stand upside down by mistake, and its LSTM writes from a random state.
+SHOW_AND_TELL = replace(
+    _PUBLISHED,
+    encoder="resnet50",
+    grid=1,
+    threshold=4,
+    max_words=5_000,
+    decoder="ShowAndTell",
+    layers=2,
+    word_size=256,
+    hidden_size=512,
+    images_per_batch=128,
+    captions_per_image=1,
+    learning_rate=1e-3,
+    epochs=20,
+)
+
+# Xu et al. 2015 as the best-known PyTorch tutorial has it (sgrvinod/a-PyTorch-Tutorial-to-Image-Captioning). The
+# paper's own eye is one override away: --encoder vgg19 --image-size 224 --grid none (14 x 14 x 512).
+SHOW_ATTEND_TELL = replace(
+    _PUBLISHED,
+    encoder="resnet101",
+    image_size=256,  # 8 x 8 x 2048, kept so
+    grid=14,  # stretched when read
+    caption_words=50,
+    decoder="ShowAttendTell",
+    dropout=0.5,
+    attention_penalty=1.0,
+    learning_rate=4e-4,
+    epochs=20,
+    patience=8,
+)
+
+# Lu et al. 2017. The paper fine-tunes the CNN after 20 epochs: --finetune 1 trains its last block.
+ADAPTIVE = replace(
+    _PUBLISHED,
+    encoder="resnet152",  # 7 x 7 x 2048 at 224 px
+    caption_words=18,
+    decoder="AdaptiveDecoder",
+    dropout=0.5,
+    images_per_batch=80,
+    learning_rate=5e-4,
+    epochs=20,
+)
+
+# What replaced the rest: Vaswani et al. 2017 with layer norm first.
+TRANSFORMER = replace(
+    _PUBLISHED,
+    encoder="resnet101",  # 7 x 7 x 2048 at 224 px
+    decoder="TransformerDecoder",
+    layers=3,
+    heads=8,
+    hidden_size=512,
+    dropout=0.1,
+    optimizer="adamw",
+    weight_decay=0.01,
+    warmup=0.05,
+    clip=1.0,
+    learning_rate=4e-4,
+    epochs=20,
+)
+
+PRESETS = {
+    "sample": Config(),
+    "photographs": PHOTOGRAPHS,
+    "vgg19_gru": VGG19_GRU,
+    "rnn": RNN,
+    "lstm": LSTM,
+    "attention_lstm": ATTENTION_LSTM,
+    "inception_gru": INCEPTION_GRU,
+    "show_and_tell": SHOW_AND_TELL,
+    "show_attend_tell": SHOW_ATTEND_TELL,
+    "adaptive": ADAPTIVE,
+    "transformer": TRANSFORMER,
+}
+
+# No ImageNet network knows the drawn sample: there a preset's decoder looks through the eye that `2_Training` trains,
+# at the same words and with batches of the same size, so that a table compares decoders.
+_ON_SAMPLE = {"encoder": "small", "weights": None, "image_size": None, "grid": 8, "finetune": 0}
+_ON_SAMPLE |= {"subset": None, "threshold": 1, "max_words": None, "caption_words": 30}
+_ON_SAMPLE |= {"images_per_batch": 16, "captions_per_image": 2}
 
 
-def for_dataset(dataset: str) -> Config:
-    """The preset that suits a dataset: the drawn sample's own, or the one for photographs."""
-    return PRESETS["sample"] if dataset == "sample" else replace(PHOTOGRAPHS, dataset=dataset)
+def for_dataset(dataset: str, preset: str | None = None, given: Mapping[str, str] | None = None) -> Config:
+    """The settings of a preset on a dataset, some of them overridden by text, as a command line has them.
+
+    Without a preset the one that suits the dataset: the drawn sample's own, or the one for photographs. A preset on the
+    sample gets the sample's eye, unless `given` names another encoder. ValueError as `override`'s.
+    """
+    given = given or {}
+    if preset is None:
+        preset = "sample" if dataset == "sample" else "photographs"
+    settings = replace(PRESETS[preset], dataset=dataset)
+    if dataset == "sample" and "encoder" not in given:
+        settings = replace(settings, **_ON_SAMPLE)
+    return override(settings, given)
 
 
 def override(settings: Config, given: Mapping[str, str]) -> Config:
-    """The settings with some of them given as text, as a command line has them; "none" stands for None.
+    """The settings with some of them given as text; "none" stands for None.
 
-    Raises ValueError if the text is not of the setting's type.
+    Raises ValueError if there is no such setting, its decoder does not know it, or the text is not of its type.
     """
     kinds = typing.get_type_hints(Config)
     values = {}
     for name, text in given.items():
+        if name not in kinds:
+            close = get_close_matches(name, kinds, n=1)
+            hint = f": did you mean --{close[0].replace('_', '-')}?" if close else ""
+            raise ValueError(f"unknown setting --{name.replace('_', '-')}{hint}")
         kind = kinds[name]
         options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
         if text.lower() == "none" and type(None) in options:
@@ -128,4 +304,9 @@ def override(settings: Config, given: Mapping[str, str]) -> Config:
             values[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
         except (ValueError, KeyError):
             raise ValueError(f"--{name.replace('_', '-')} takes {kind.__name__}, not {text!r}") from None
-    return replace(settings, **values)
+    settings = replace(settings, **values)
+    of_decoders = {name for kind in DECODERS.values() for name in inspect.signature(kind).parameters}
+    unknown = next((n for n in given if n in of_decoders and n not in settings.decoder_options()), None)
+    if unknown is not None:
+        raise ValueError(f"{settings.decoder} knows no --{unknown.replace('_', '-')}")
+    return settings

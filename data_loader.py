@@ -143,8 +143,8 @@ class ByLength(Sampler):
         if self.shuffle:
             random = np.random.default_rng((self.dataset.seed, self.epoch))
             random.shuffle(order)
-            longest = np.array([max(map(len, self.dataset.chosen(self.epoch, i)), default=0) for i in order])
-            total = np.array([sum(map(len, self.dataset.chosen(self.epoch, i))) for i in order])
+            lengths = [[len(caption) for caption in self.dataset.chosen(self.epoch, i)] for i in order]
+            longest, total = np.array([max(of_image) for of_image in lengths]), np.array([sum(n) for n in lengths])
             by_length = np.lexsort((total, longest))
             order, steps = order[by_length], np.diff(longest[by_length])
             buckets = np.split(order, np.flatnonzero(steps) + 1)

@@ -13,13 +13,14 @@ on such a detector.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from training import Plan
 
 SPECIALS = 4  # <pad>, <start>, <end>, <unk>: no picture shows them
 
@@ -64,14 +65,14 @@ def fit_detector(
     detector.to(device).train()
     optimizer = torch.optim.AdamW(detector.parameters(), lr=learning_rate, weight_decay=weight_decay)
     torch.manual_seed(seed)
-    steps, step, history = epochs * len(loader), 0, []
+    path, steps, step, history = Plan(warmup=0.1), epochs * len(loader), 0, []
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
         loader.batch_sampler.epoch = epoch
         for batch in loader:
             step += 1
-            for group in optimizer.param_groups:  # a tenth of the way up in a line, then down along a cosine
-                group["lr"] = learning_rate * min(10 * step / steps, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * path.rate(step / (steps + 1))
             batch = batch.to(device)
             with torch.autocast(device.type, autocast, enabled=autocast is not None):
                 scores, _ = detector(batch.images)

@@ -73,10 +73,16 @@ class _Pictures(Dataset):
 
 def fingerprint(encoder: torch.nn.Module) -> str:
     """A short hash of the encoder's weights and settings: features of another encoder are refused, not mixed in."""
-    digest = hashlib.sha256(json.dumps(encoder.config, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(encoder.seeing, sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def file_of(folder: str | Path, encoder: torch.nn.Module, split: str) -> Path:
+    """Where an encoder's features of a split lie in a run's folder, as in `resnet50-224px-7x7-train.npy`."""
+    side = round(encoder.seen_regions**0.5)
+    return Path(folder) / f"{encoder.name}-{encoder.image_size}px-{side}x{side}-{split}.npy"
 
 
 def extract(
@@ -92,8 +98,9 @@ def extract(
 ) -> Features:
     """Run every record's picture through the encoder into `path` (.npy), going on where an earlier run was stopped.
 
-    Features of other images or of another encoder are refused, or with `replace` made anew: the right thing for an
-    encoder of one's own, which changes whenever it is trained.
+    Finished features of more images than these serve as they are. Features of other images or of another encoder are
+    refused, or with `replace` made anew: the right thing for an encoder of one's own, which changes whenever it is
+    trained.
 
     Raises ValueError if the encoder learns, if the file belongs to other images or another encoder, or if features are
     not finite in float16 or all zero; OSError if the disk has no room for the file.
@@ -106,15 +113,18 @@ def extract(
     if not records:
         raise ValueError("no records to extract features from: the split is empty")
     image_ids = [record.image_id for record in records]
-    shape = (len(records), encoder.regions, encoder.feature_size)
+    shape = (len(records), encoder.seen_regions, encoder.feature_size)
     about = {
         "image_ids": image_ids,
         "shape": list(shape),
-        "encoder": encoder.config,
+        "encoder": encoder.seeing,
         "fingerprint": fingerprint(encoder),
     }
     before = _about(path) if path.is_file() else None
     done = before.pop("done") if before is not None else 0
+    finished = before is not None and done == len(before["image_ids"])
+    if finished and before["fingerprint"] == about["fingerprint"] and set(image_ids) <= set(before["image_ids"]):
+        return Features(path)
     if before is not None and before != about:
         if not replace:
             raise ValueError(
@@ -122,8 +132,6 @@ def extract(
             )
         before = None
     if before is not None:
-        if done == len(records):
-            return Features(path)
         rows = np.lib.format.open_memmap(path, mode="r+")
     else:
         done = 0
@@ -137,7 +145,7 @@ def extract(
     bar = tqdm(total=len(records), initial=done, unit="image", desc="features", disable=not progress)
     with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
         for images in DataLoader(todo, batch_size, num_workers=workers):
-            regions = encoder(images.to(device)).float().half().cpu().numpy()
+            regions = encoder.see(images.to(device)).float().half().cpu().numpy()
             _check_finite(regions, image_ids[done : done + len(regions)])
             rows[done : done + len(regions)] = regions
             rows.flush()

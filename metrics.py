@@ -112,14 +112,17 @@ SIZES = frozenset(("small", "little", "tiny", "large", "big", "huge"))
 CLOTHING = (("in",), ("wearing",), ("dressed", "in"))  # "a man in blue": the colour of the clothes
 
 
+IRREGULAR = {"knife": "knives", "calf": "calves", "ox": "oxen"}
+
+
 def _plural(noun: str) -> str:
+    if noun in IRREGULAR:
+        return IRREGULAR[noun]
     if noun.endswith(("s", "sh", "ch", "x")):
         return noun + "es"
-    if noun.endswith("f"):
-        return noun[:-1] + "ves"
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return noun[:-1] + "ies"
-    return noun + {"knife": ""}.get(noun, "s")
+    return noun + "s"
 
 
 def _names() -> dict[tuple[str, ...], str]:
@@ -128,7 +131,7 @@ def _names() -> dict[tuple[str, ...], str]:
         for noun in (category, *synonyms.split()):
             names[tuple(noun.split())] = category
             names[tuple(_plural(noun).split())] = category
-    return names | {("knives",): "knife", ("calves",): "cow", ("oxen",): "cow"}
+    return names
 
 
 NAMES = _names()  # ("hot", "dogs") -> "hot dog"

@@ -1,4 +1,4 @@
-"""Pictures -> regions -> words: the encoder, attention, and the recurrent decoder.
+"""Pictures -> regions -> words: the encoder, attention, and the recurrent decoder (its siblings: decoders.py).
 
 Comes in: pictures as bytes (uint8) or the regions of a feature map, and captions as word ids. Goes out: a score for
 every word of the vocabulary at every place of the caption, and where the model looked. What it does not know: files,
@@ -47,6 +47,9 @@ class EncoderCNN(nn.Module):
     learn (those without weights don't count); the others are frozen, their batch-norm statistics too. `finetune=None`
     trains the whole network.
 
+    `forward` is `see` and then `stretch`. What `see` gives is worth keeping on disk (features.py): the grid of the
+    network, or the coarser one that was asked for; only a finer one (`grid=14` on 8 x 8) is made afterwards.
+
     Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for a missing file.
     """
 
@@ -83,9 +86,12 @@ class EncoderCNN(nn.Module):
         self.frozen_blocks.requires_grad_(False)
         self.eval()
         with torch.no_grad():  # one grey picture through the network tells R and E
-            probe = self(torch.full((1, 3, self.image_size, self.image_size), 128, dtype=torch.uint8))
+            probe = self.see(torch.full((1, 3, self.image_size, self.image_size), 128, dtype=torch.uint8))
         self.train()
-        self.regions, self.feature_size = probe.shape[1:]
+        self.seen_regions = probe.shape[1]
+        self.regions, self.feature_size = self.stretch(probe).shape[1:]
+        stretched = self.regions != self.seen_regions
+        self.seeing = self.config | ({"grid": None} if stretched else {})  # what the kept features depend on
 
     @property
     def frozen_blocks(self) -> nn.Sequential:
@@ -105,15 +111,27 @@ class EncoderCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, H, W) uint8 -> regions (N, R, E), row by row from the top left."""
+        return self.stretch(self.see(images))
+
+    def see(self, images: Tensor) -> Tensor:
+        """As `forward`, but on the network's own grid where `grid` is finer: (N, R', E)."""
         if images.dtype != torch.uint8:
             raise ValueError(
                 f"the encoder takes pictures as uint8 (0 to 255) and normalises them itself, not {images.dtype}"
             )
         x = (images.float() / 255 - self.mean) / self.std
         x = self.blocks(x.contiguous(memory_format=torch.channels_last))  # (N, E, height, width)
-        if self.grid is not None:
+        if self.grid is not None and self.grid < max(x.shape[2:]):
             x = F.adaptive_avg_pool2d(x, self.grid)
-        return x.flatten(2).transpose(1, 2)  # (N, R, E)
+        return x.flatten(2).transpose(1, 2)  # (N, R', E)
+
+    def stretch(self, regions: Tensor) -> Tensor:
+        """What `see` gave (N, R', E) -> regions (N, R, E); each of a finer grid is the mean of those it overlaps."""
+        if self.grid is None or self.grid**2 == regions.shape[1]:
+            return regions
+        side = round(regions.shape[1] ** 0.5)
+        x = regions.transpose(1, 2).unflatten(2, (side, side))
+        return F.adaptive_avg_pool2d(x, self.grid).flatten(2).transpose(1, 2)
 
 
 def small_cnn(width: int = 32) -> nn.Sequential:
@@ -247,7 +265,11 @@ class AdditiveAttention(nn.Module):
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         """Queries (N, K, A) and keys (N, R, A) -> weights (N, K, R), each row summing to one."""
-        return self.score(torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2))).squeeze(-1).softmax(-1)
+        return self.scores(query, keys).softmax(-1)
+
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        """The same before the softmax."""
+        return self.score(torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2))).squeeze(-1)
 
 
 class DotAttention(nn.Module):
@@ -306,15 +328,24 @@ CELLS = {
 }
 
 
-def pack_state(state: State) -> Tensor | State:
-    """A state as nn.LSTM (a pair) or nn.GRU and nn.RNN (a tensor) want it, each (1, B, D)."""
-    state = tuple(s.unsqueeze(0).contiguous() for s in state)
-    return state if len(state) > 1 else state[0]
+def pack_state(state: State, cell: Cell) -> Tensor | State:
+    """A state as nn.LSTM (a pair) or nn.GRU and nn.RNN (a tensor) want it, each (layers, B, D).
+
+    Between steps it is one tensor (B, D) for each layer; with an LSTM first all h, then all c.
+    """
+    layers = len(state) // cell.states
+    packed = tuple(torch.stack(state[i : i + layers]) for i in range(0, len(state), layers))
+    return packed if cell.states > 1 else packed[0]
 
 
-def unpack_state(state: Tensor | State) -> State:
+def unpack_state(packed: Tensor | State) -> State:
     """The inverse of `pack_state`."""
-    return tuple(s.squeeze(0) for s in (state if isinstance(state, tuple) else (state,)))
+    return tuple(s for layers in (packed if isinstance(packed, tuple) else (packed,)) for s in layers)
+
+
+def arguments(of: dict) -> dict:
+    """The arguments of an `__init__`, from its `locals()`: what a decoder needs to be built again."""
+    return {name: value for name, value in of.items() if name not in ("self", "__class__")}
 
 
 def named(choices: dict, name: str, what: str):
@@ -351,12 +382,14 @@ class Memory(NamedTuple):
     """What does not depend on the words, computed by `prepare` once per picture; N rows, or B when gathered."""
 
     state: State  # the first state, each (N, D)
-    regions: Tensor  # (N, R, E)
-    keys: Tensor  # (N, R, A)
+    regions: Tensor  # (N, R, E) what is looked at
+    keys: Tensor  # (N, R, A) what attention compares with
+    picture: Tensor | None = None  # (N, ...) what the whole picture adds to every step
 
     def rows(self, index: Tensor | slice) -> Memory:
         """The memory of some pictures only, or of each caption's picture."""
-        return Memory(tuple(s[index] for s in self.state), self.regions[index], self.keys[index])
+        picture = None if self.picture is None else self.picture[index]
+        return Memory(tuple(s[index] for s in self.state), self.regions[index], self.keys[index], picture)
 
 
 class DecoderRNN(nn.Module):
@@ -369,7 +402,7 @@ class DecoderRNN(nn.Module):
 
     Every decoder of this project has three methods: `prepare` (once per picture), `step` (one word; for greedy, beam,
     sampling and training without teacher forcing) and `forward` (all words of known captions; equals the loop of
-    `step`).
+    `step`). The others are in decoders.py; some are this one with another `start` or `say`.
     """
 
     def __init__(
@@ -386,7 +419,7 @@ class DecoderRNN(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
-        self.config = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.config = arguments(locals())
         self.cell = named(CELLS, cell, "cell")
         make_attention = named(ATTENTION | {"none": None}, attention, "attention")
         gates = self.cell.gates * hidden_size
@@ -410,9 +443,16 @@ class DecoderRNN(nn.Module):
     def prepare(self, features: Tensor) -> Memory:
         """Regions (N, R, E) -> all that can be computed before the first word."""
         regions = self.dropout(self.project(features))  # (N, R, project or E)
-        state = torch.tanh(self.first(regions.mean(1))).chunk(self.cell.states, -1)
         keys = self.attention.keys(regions) if self.attention else regions[:, :0]
-        return Memory(state, regions.to(keys.dtype), keys)
+        return Memory(self.start(regions), regions.to(keys.dtype), keys)
+
+    def start(self, regions: Tensor) -> State:
+        """The first state, from the mean region (Xu et al. 2015, section 3.1.2): regions (N, R, E) -> each (N, D)."""
+        return torch.tanh(self.first(regions.mean(1))).chunk(self.cell.states, -1)
+
+    def say(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
+        """States (L, D), what was seen (L, E) or None, the words before, embedded (L, W) -> scores (L, V)."""
+        return self.vocabulary(self.dropout(hidden))
 
     def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor | None]:
         """One word: the last words (B,) -> scores for the next (B, V), the state after, where it looked (B, R) or None.
@@ -420,12 +460,13 @@ class DecoderRNN(nn.Module):
         B is N or a multiple of it, the K captions of a picture behind each other; the regions are not repeated for
         them. The first state is `memory.state`, each row repeated K times.
         """
+        inputs = self._embed(words)
         if self.attention is None:
-            _, after = self.sequence(self._embed(words).unsqueeze(1), pack_state(state))
-            state, weights = unpack_state(after), None
+            _, after = self.sequence(inputs.unsqueeze(1), pack_state(state, self.cell))
+            state, context, weights = unpack_state(after), None, None
         else:
-            state, weights = self._look_and_advance(self.word_gates(self._embed(words)), state, memory)
-        return self.vocabulary(self.dropout(state[0])), state, weights
+            state, context, weights = self._look_and_advance(self.word_gates(inputs), state, memory)
+        return self.say(state[0], context, inputs), state, weights
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
         """All known words at once: scores (L, V) and attention (L, R), in the order of `words.data`.
@@ -437,113 +478,36 @@ class DecoderRNN(nn.Module):
         inputs = self._embed(words.data)  # (L, W)
         if self.attention is None:
             packed = PackedSequence(inputs, words.batch_sizes)
-            hidden, weights = self.sequence(packed, pack_state(memory.state))[0].data, None
+            hidden = self.sequence(packed, pack_state(memory.state, self.cell))[0].data
+            context, weights = None, None
         else:
             sizes = words.batch_sizes.tolist()
-            state, states, looks = memory.state, [], []
+            state, rows = memory.state, []
             steps = (
                 self.word_gates(inputs).split(sizes),
                 Prefixes.apply(memory.regions, sizes),
                 Prefixes.apply(memory.keys, sizes),
             )
             for x, regions, keys in zip(*steps, strict=True):  # x: (running, gates)
-                state, look = self._look_and_advance(x, tuple(s[: len(x)] for s in state), Memory((), regions, keys))
-                states.append(state[0])
-                looks.append(look)
-            hidden, weights = torch.cat(states), torch.cat(looks)  # (L, D), (L, R)
-        return self.vocabulary(self.dropout(hidden)), weights
+                running = tuple(s[: len(x)] for s in state)
+                state, seen, look = self._look_and_advance(x, running, Memory((), regions, keys))
+                rows.append((state[0], seen, look))
+            hidden, context, weights = map(torch.cat, zip(*rows, strict=True))  # (L, D), (L, E), (L, R)
+        return self.say(hidden, context, inputs), weights
 
-    def _look_and_advance(self, x: Tensor, state: State, memory: Memory) -> tuple[State, Tensor]:
-        """The word's gates (B, gates), the state, N pictures' memory -> the state after and the attention (B, R)."""
+    def _look_and_advance(self, x: Tensor, state: State, memory: Memory) -> tuple[State, Tensor, Tensor]:
+        """The word's gates (B, gates), the state, N pictures' memory -> the state after, the context (B, E) that went
+        into it, and the attention (B, R)."""
         pictures = len(memory.regions)
         h, query, gate = self.from_hidden(state[0]).split(self.splits, -1)
         weights = self.attention(query.unflatten(0, (pictures, -1)), memory.keys)  # (N, K, R)
         context = (weights @ memory.regions).flatten(0, 1)  # (B, E)
         if gate.shape[-1]:
             context = context * torch.sigmoid(gate)
-        return self.cell.step(x + self.context_gates(context), h, state), weights.flatten(0, 1)
+        return self.cell.step(x + self.context_gates(context), h, state), context, weights.flatten(0, 1)
 
     def _embed(self, words: Tensor) -> Tensor:
         return self.dropout(self.embedding(words))
-
-
-class SpatialDecoder(nn.Module):
-    """A recurrent network that takes in a word first and looks then, with the state it has now.
-
-    The order of Luong et al. 2015 (section 3.1) and of Lu et al. 2017 (section 2.1, "spatial attention"): the state
-    after the last word asks where the next one is, and state and context together say it. As no look enters the state,
-    the words of a known caption run in one call, and all looks of a picture are one product: no time loop. It also
-    learns sooner than `DecoderRNN`, as what is looked at reaches the word directly.
-    """
-
-    def __init__(
-        self,
-        vocabulary_size: int,
-        feature_size: int,
-        word_size: int = 512,
-        hidden_size: int = 512,
-        attention_size: int = 512,
-        cell: str = "lstm",
-        attention: str = "additive",
-        dropout: float = 0.5,
-    ):
-        super().__init__()
-        self.config = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        self.cell = named(CELLS, cell, "cell")
-        self.dropout = nn.Dropout(dropout)
-        self.first = nn.Linear(feature_size, self.cell.states * hidden_size)
-        self.embedding = nn.Embedding(vocabulary_size, word_size)
-        self.sequence = self.cell.sequence(word_size, hidden_size, batch_first=True)
-        self.attention = named(ATTENTION, attention, "attention")(feature_size, hidden_size, attention_size)
-        self.query = nn.Linear(hidden_size, self.attention.query_size)
-        self.context = nn.Linear(feature_size, hidden_size)
-        self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
-
-    def prepare(self, features: Tensor) -> Memory:
-        """Regions (N, R, E) -> all that can be computed before the first word."""
-        regions = self.dropout(features)
-        state = torch.tanh(self.first(regions.mean(1))).chunk(self.cell.states, -1)
-        keys = self.attention.keys(regions)
-        return Memory(state, regions.to(keys.dtype), keys)
-
-    def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
-        """One word, as `DecoderRNN.step`: (B,) -> scores (B, V), the state after, where it looked (B, R)."""
-        embedded = self.dropout(self.embedding(words)).unsqueeze(1)
-        hidden, after = self.sequence(embedded, pack_state(state))
-        logits, weights = self._look(hidden.squeeze(1).unflatten(0, (len(memory.regions), -1)), memory)
-        return logits.flatten(0, 1), unpack_state(after), weights.flatten(0, 1)
-
-    def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor]:
-        """All known words at once, as `DecoderRNN.forward`: scores (L, V) and attention (L, R)."""
-        memory = self.prepare(features)
-        state = tuple(s[image_of] for s in memory.state)
-        packed = PackedSequence(self.dropout(self.embedding(words.data)), words.batch_sizes)
-        hidden = self.sequence(packed, pack_state(state))[0].data  # (L, D)
-        of_image = torch.cat([image_of[:running] for running in words.batch_sizes.tolist()])  # (L,)
-        row, longest = place_in_group(of_image, len(features))  # each picture's words behind each other
-        grouped = hidden.new_zeros(len(features), longest, hidden.shape[-1])
-        grouped = grouped.index_put((of_image, row), hidden)  # (N, its words, D)
-        logits, weights = self._look(grouped, memory)
-        return logits[of_image, row], weights[of_image, row]
-
-    def _look(self, hidden: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Any number of states per picture (N, K, D) -> scores (N, K, V), attention (N, K, R)."""
-        weights = self.attention(self.query(hidden), memory.keys)
-        context = self.context(weights @ memory.regions)  # (N, K, D)
-        return self.vocabulary(self.dropout(torch.tanh(hidden + context))), weights
-
-
-def place_in_group(group: Tensor, groups: int) -> tuple[Tensor, int]:
-    """Each element's place among those of its group, and the size of the largest: [0, 1, 0] -> [0, 0, 1], 2."""
-    order = group.argsort(stable=True)
-    sizes = group.bincount(minlength=groups)
-    start = sizes.cumsum(0) - sizes
-    place = torch.empty_like(group)
-    place[order] = torch.arange(len(group), device=group.device) - start[group[order]]
-    return place, int(sizes.max())
-
-
-DECODERS: dict[str, type[nn.Module]] = {"DecoderRNN": DecoderRNN, "SpatialDecoder": SpatialDecoder}
 
 
 class Captioner(nn.Module):
@@ -554,8 +518,8 @@ class Captioner(nn.Module):
         self.encoder, self.decoder = encoder, decoder
 
     def regions(self, images: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) uint8 through the encoder; features (N, R, E) from the cache as they are."""
-        return self.encoder(images) if images.dtype == torch.uint8 else images.float()
+        """Pictures (N, 3, H, W) uint8, or features (N, R', E) that the encoder has seen -> regions (N, R, E)."""
+        return self.encoder(images) if images.dtype == torch.uint8 else self.encoder.stretch(images.float())
 
     def forward(self, images: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pictures or features, and known captions -> scores (L, V) and attention (L, R); see the decoder's forward."""
@@ -563,12 +527,5 @@ class Captioner(nn.Module):
 
     @property
     def config(self) -> dict:
-        """Plain numbers and names from which `from_config` builds the same model again, without its weights."""
+        """Plain numbers and names from which `decoders.build` makes the same model again, without its weights."""
         return {"encoder": self.encoder.config, "decoder": {"kind": type(self.decoder).__name__} | self.decoder.config}
-
-    @classmethod
-    def from_config(cls, config: dict) -> Captioner:
-        """The inverse of `config`. Raises ValueError for a decoder of another version of this project."""
-        decoder = dict(config["decoder"])
-        kind = named(DECODERS, decoder.pop("kind"), "decoder")
-        return cls(EncoderCNN(**config["encoder"]), kind(**decoder))

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -29,6 +30,18 @@ def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
 def perplexity(nll: float, tokens: int) -> float:
     """exp(nll / tokens): the number of words a fair die would need to surprise as much."""
     return math.exp(min(nll / tokens, 700.0))
+
+
+def uncovered(attention: Tensor, batch_sizes: Tensor) -> Tensor:
+    """How unevenly a caption's looks cover the picture: the mean of (1 - sum over words of attention)^2 -> a scalar.
+
+    Doubly stochastic attention, Xu et al. 2015, section 4.2.1 and eq. 14, the sum over regions made a mean, so that the
+    weight of this penalty does not depend on the grid. `attention` (L, R) in the order of packed words.
+    """
+    rows = torch.arange(int(batch_sizes[0]), device=attention.device)
+    caption = torch.cat([rows[:running] for running in batch_sizes.tolist()])
+    total = attention.new_zeros(len(rows), attention.shape[1], dtype=torch.float32)
+    return (1 - total.index_add(0, caption, attention.float())).square().mean()
 
 
 def best_precision(device: torch.device) -> torch.dtype | None:
@@ -56,24 +69,27 @@ def inverse_sigmoid_decay(k: float = 0.1) -> Callable[[float], float]:
     return lambda progress: 1 / (1 + math.exp((progress - 0.5) / k))
 
 
-def scores_with_own_words(model: nn.Module, batch, ratio: float, generator: torch.Generator | None = None) -> Tensor:
+def scores_with_own_words(
+    model: nn.Module, batch, ratio: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor | None]:
     """As the model's forward, but each next input is the true word only with probability `ratio`, else the model's own.
 
-    The coin falls anew for every word (Bengio et al. 2015). Returns scores (L, V) in the order of `batch.targets`. The
-    decoder works through its `step`, so this is true of every decoder; it costs more than forward, which knows all
-    words.
+    The coin falls anew for every word (Bengio et al. 2015). Returns scores (L, V) in the order of `batch.targets`, and
+    attention (L, R) or None. The decoder works through its `step`, so this is true of every decoder; it costs more than
+    forward, which knows all words.
     """
     decoder = model.decoder
     memory = decoder.prepare(model.regions(batch.images)).rows(batch.image_of)
-    state, words, scores = memory.state, batch.captions[:, 0], []
+    state, words, scores, looks = memory.state, batch.captions[:, 0], [], []
     for t, running in enumerate(batch.inputs.batch_sizes.tolist()):
         if t > 0:
             coins = torch.rand(running, generator=generator).to(words.device)
             words = torch.where(coins < ratio, batch.captions[:running, t], scores[-1][:running].argmax(-1))
         state = tuple(s[:running] for s in state)
-        logits, state, _ = decoder.step(words, state, memory.rows(slice(running)))
+        logits, state, look = decoder.step(words, state, memory.rows(slice(running)))
         scores.append(logits)
-    return torch.cat(scores)
+        looks.append(look)
+    return torch.cat(scores), None if look is None else torch.cat(looks)
 
 
 # ------------------------------------------------------------------------------------------------------------ epochs
@@ -95,6 +111,14 @@ def evaluate(model: nn.Module, loader: Iterable, device: torch.device, autocast:
     return perplexity(nll, tokens)
 
 
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
+    "rmsprop": torch.optim.RMSprop,
+}
+
+
 @dataclass
 class Plan:
     """How long and how fast to learn. Plain numbers; the presets in config.py fill it in."""
@@ -102,9 +126,11 @@ class Plan:
     epochs: int = 10
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    optimizer: str = "adamw"  # adamw, adam, sgd (with momentum 0.9), rmsprop
     warmup: float = 0.05  # share of all steps over which the learning rate rises; then it falls along a cosine
     clip: float = 5.0  # gradients are scaled down to this norm
     label_smoothing: float = 0.0  # in the training loss only, never in perplexity
+    attention_penalty: float = 0.0  # weight of `uncovered` in the training loss
     teacher_forcing: float | Callable[[float], float] = 1.0  # a ratio, or a schedule: progress 0..1 -> ratio
     patience: int | None = None  # stop after so many epochs without a better score, at least 1; None: never
     seed: int = 0
@@ -112,6 +138,8 @@ class Plan:
     def __post_init__(self):
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience must be at least 1 epoch, or None for no early stopping, not {self.patience}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {self.optimizer!r}: take one of {', '.join(OPTIMIZERS)}")
 
     def ratio(self, progress: float) -> float:
         """The teacher-forcing ratio when the share `progress` (0..1) of the training is done."""
@@ -171,10 +199,9 @@ def fit(
     learning = [p for p in model.parameters() if p.requires_grad]
     decay = [p for p in learning if p.ndim > 1]
     plain = [p for p in learning if p.ndim <= 1]  # biases and batch-norm are not decayed
-    optimizer = torch.optim.AdamW(
+    optimizer = OPTIMIZERS[plan.optimizer](
         [{"params": decay, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=plan.learning_rate,
-        fused=device.type in ("cpu", "cuda"),
     )
     steps = len(train_loader) * plan.epochs
     coins = torch.Generator().manual_seed(plan.seed)
@@ -194,18 +221,23 @@ def fit(
         for i, batch in enumerate(train_loader):
             progress = (run.epoch * len(train_loader) + i) / steps
             for group in optimizer.param_groups:
-                group["lr"] = plan.learning_rate * plan.rate((progress * steps + 1) / (steps + 1))
+                group["lr"] = plan.learning_rate * plan.rate((run.epoch * len(train_loader) + i + 1) / (steps + 1))
             batch = batch.to(device)
             targets, ratio = batch.targets, plan.ratio(progress)
             with torch.autocast(device.type, autocast, enabled=autocast is not None):
                 if ratio < 1:
-                    logits = scores_with_own_words(model, batch, ratio, coins)
+                    logits, attention = scores_with_own_words(model, batch, ratio, coins)
                 else:
-                    logits, _ = model(batch.images, batch.inputs, batch.image_of)
+                    logits, attention = model(batch.images, batch.inputs, batch.image_of)
             logits = logits.float()
             loss = F.cross_entropy(logits, targets, label_smoothing=plan.label_smoothing)
+            penalty = 0.0
+            if plan.attention_penalty:
+                if attention is None:
+                    raise ValueError("attention_penalty is for a decoder with attention: set it to 0")
+                penalty = plan.attention_penalty * uncovered(attention, batch.inputs.batch_sizes)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss + penalty).backward()
             nn.utils.clip_grad_norm_(learning, plan.clip)
             optimizer.step()
             with torch.no_grad():  # without label smoothing both are the same number
@@ -222,7 +254,8 @@ def fit(
         }
         row |= {"val_perplexity": val, "lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - began}
         if score is not None:
-            row["score"] = float(score(model))
+            with torch.random.fork_rng(devices=[]):  # looking at the model must not change what it learns
+                row["score"] = float(score(model))
         cost = -row["score"] if score is not None else val
         run.epoch, run.since_best = run.epoch + 1, run.since_best + 1
         run.history.append(row)
@@ -234,7 +267,7 @@ def fit(
         if keeper is not None:
             rng = {"coins": coins.get_state(), "rng": torch.get_rng_state()}
             keeper.save_training(model, {"optimizer": optimizer.state_dict(), "run": vars(run)} | rng)
-        with torch.random.fork_rng(devices=[]):  # looking at the model must not change what it learns
+        with torch.random.fork_rng(devices=[]):
             for function in after_epoch:
                 function(model, run.history)
     _restore_best(model, run, best_weights, keeper)

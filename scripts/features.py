@@ -1,6 +1,6 @@
 """Runs a frozen encoder once over a dataset: python -m scripts.features [--dataset flickr8k] [--encoder resnet50] …
 
-The features go to `runs/<dataset>/<encoder>_<split>.npy`, where scripts.train and the notebooks look for them. Goes on
+The features go to a file in `runs/<dataset>`, where scripts.train and the notebooks look for them. Goes on
 where a stopped run ended.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import coco
 import config
-from features import extract
+from features import extract, file_of
 from model import EncoderCNN, best_device
+from scripts.train import home_of
 from training import best_precision
 
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     encoder = EncoderCNN(options.encoder, weights, options.image_size, options.grid, finetune=0).to(device)
     for split in options.split or dict.fromkeys(record.split for record in records):
         of_split = [record for record in records if record.split == split][: options.limit]
-        path = Path("runs") / Path(options.dataset).name / f"{options.encoder}_{split}.npy"
+        path = file_of(home_of(options.dataset), encoder, split)
         made = extract(
             of_split,
             encoder,

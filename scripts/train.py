@@ -1,7 +1,7 @@
-"""Trains a captioner: python -m scripts.train [--dataset sample] [--preset sample] [--any-setting value …]
+"""Trains a captioner: python -m scripts.train [--dataset sample] [--preset NAME] [--any-setting value …]
 
-By default the preset that suits the dataset (config.py), on the drawn sample. The best model by validation perplexity
-is kept in `runs/<dataset>/<name>`; the same command goes on where a stopped run ended.
+By default the preset that suits the dataset, on the drawn sample; config.py has them all. The best model by validation
+perplexity is kept in `runs/<dataset>/<name>`; the same command goes on where a stopped run ended.
 """
 
 from __future__ import annotations
@@ -11,42 +11,46 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import checkpoint
 import coco
 import config
 from data_loader import Transform, get_loader
+from decoders import DECODERS
 from decoding import decode, greedy
 from detector import WordDetector, fit_detector
-from features import extract
-from model import DECODERS, Captioner, EncoderCNN, best_device, named
+from features import extract, file_of
+from model import Captioner, EncoderCNN, best_device
 from training import Plan, best_precision, fit
 from vocabulary import Vocabulary
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Reads the command line, trains, and says how good the model became."""
+def main(arguments: Sequence[str] | None = None) -> Path:
+    """Reads the command line, trains, says how good the model became; returns the run's folder."""
     options, cfg = parse(arguments)
     device = best_device(options.device)
     torch.manual_seed(cfg.seed)
-    train, val = (coco.load(cfg.dataset, split, instances=False) for split in ("train", "val"))
-    train, val = train[: options.limit], val[: options.limit]
-    vocabulary = Vocabulary((c for r in train for c in r.captions), cfg.threshold, cfg.max_words)
-    run = Path(options.run or Path("runs") / Path(cfg.dataset).name / options.name)
+    train, val = (coco.load(cfg.dataset, split, instances=False)[: options.limit] for split in ("train", "val"))
+    train = part_of(train, cfg.subset, cfg.seed)
+    vocabulary = words_of(cfg, train)
+    home = home_of(cfg.dataset)
+    run = Path(options.run or home / (options.name or options.preset or "model"))
     precision = best_precision(device)
     if cfg.encoder == "small" and cfg.finetune == 0 and cfg.weights is None:
-        path = run.parent / "small_cnn.pth"
+        path = home / "small_cnn.pth"
         if not path.exists():
             learn_to_see(train, vocabulary, cfg, path, device, precision)
         cfg = dataclasses.replace(cfg, weights=str(path))
     encoder = EncoderCNN(**cfg.encoder_options()).to(device)
-    decoder = named(DECODERS, cfg.decoder, "decoder")(len(vocabulary), encoder.feature_size, **cfg.decoder_options())
+    decoder = DECODERS[cfg.decoder](len(vocabulary), encoder.feature_size, **cfg.decoder_options())
     model = Captioner(encoder, decoder).to(device)
     print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
-    about = {"settings": dataclasses.asdict(cfg), "torch": torch.__version__}
+    about = {"preset": options.preset, "settings": dataclasses.asdict(cfg), "torch": torch.__version__}
 
     def learn(model: Captioner, plan: Plan, folder: Path) -> list[dict]:
         """Train one model, from features where its encoder is frozen, else from pictures; say how it goes."""
@@ -54,21 +58,21 @@ def main(arguments: list[str] | None = None) -> None:
             get_loader(
                 records,
                 vocabulary,
-                **pictures(records, model.encoder, run.parent / f"{cfg.encoder}_{split}.npy", cfg, precision, split),
+                **pictures(records, model.encoder, home, precision, jitter=cfg.jitter * learns, part=bool(part)),
                 images_per_batch=cfg.images_per_batch,
-                captions_per_image=cfg.captions_per_image if split == "train" else 5,
+                captions_per_image=cfg.captions_per_image if learns else 5,
                 max_words=cfg.caption_words,
-                shuffle=split == "train",
+                shuffle=learns,
                 seed=cfg.seed,
                 workers=options.workers,
             )
-            for split, records in (("train", train), ("val", val))
+            for learns, records, part in ((True, train, options.limit or cfg.subset), (False, val, options.limit))
         ]
         first = next(iter(loaders[1]))
 
         def say(model: Captioner, history: list[dict]) -> None:
             row = history[-1]
-            caption = next(iter(decode(model, [first], greedy).values()))
+            caption = next(iter(decode(model, [first], greedy, max_length=cfg.caption_words + 1).values()))
             print(
                 f"epoch {row['epoch']:2}  train {row['train_perplexity']:7.2f}  val {row['val_perplexity']:7.2f}  "
                 f"{row['seconds']:5.0f} s  {vocabulary.decode(caption.ids)!r}",
@@ -89,14 +93,37 @@ def main(arguments: list[str] | None = None) -> None:
     (run / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
     best = min(row["val_perplexity"] for row in history)
     print(f"val perplexity {best:.3f} after {(time.perf_counter() - began) / 60:.1f} minutes; the model is in {run}")
+    return run
 
 
-def learn_to_see(records, vocabulary: Vocabulary, cfg: config.Config, path: Path, device, precision) -> None:
+def home_of(dataset: str) -> Path:
+    """Where the runs on a dataset lie, and what they share: the small encoder, the features."""
+    return Path("runs") / Path(dataset).name
+
+
+def part_of(records: list[coco.Record], captions: int | None, seed: int) -> list[coco.Record]:
+    """Records at random, in their order, until they have so many captions; all for None."""
+    if captions is None:
+        return records
+    order = np.random.default_rng(seed).permutation(len(records))
+    total = np.cumsum([len(records[i].captions) for i in order])
+    return [records[i] for i in sorted(order[: np.searchsorted(total, captions) + 1])]
+
+
+def words_of(cfg: config.Config, train: list[coco.Record]) -> Vocabulary:
+    """The dataset's own vocabulary.json if it has one (scripts.convert writes it), else that of the captions."""
+    own = coco.find(cfg.dataset) / "vocabulary.json"
+    if own.is_file():
+        return Vocabulary.load(own)
+    return Vocabulary((c for record in train for c in record.captions), cfg.threshold, cfg.max_words)
+
+
+def learn_to_see(train, vocabulary: Vocabulary, cfg: config.Config, path: Path, device, precision) -> None:
     """The small encoder learns which words fit a picture (detector.py); its weights go to `path`."""
     encoder = EncoderCNN("small", image_size=cfg.image_size, finetune=None)
-    loader = get_loader(
-        records, vocabulary, transform=Transform(encoder.image_size, cfg.jitter), images_per_batch=8, seed=cfg.seed
-    )
+    varied = Transform(encoder.image_size, config.Config.jitter)
+    loader = get_loader(train, vocabulary, transform=varied, images_per_batch=cfg.detector_batch, seed=cfg.seed)
+    print("eyes first: the encoder learns which words fit a picture")
     fit_detector(
         WordDetector(encoder, len(vocabulary)),
         loader,
@@ -113,37 +140,51 @@ def learn_to_see(records, vocabulary: Vocabulary, cfg: config.Config, path: Path
     torch.save(encoder.blocks.state_dict(), path)
 
 
-def pictures(records, encoder: EncoderCNN, path: Path, cfg: config.Config, precision, split: str) -> dict:
-    """What `get_loader` is to serve: the cached features of a frozen encoder, else the pictures themselves."""
-    if encoder.frozen:
-        return {"features": extract(records, encoder, path, autocast=precision, replace=encoder.name == "small")}
-    return {"transform": Transform(encoder.image_size, cfg.jitter if split == "train" else 0.0)}
+def pictures(
+    records: list[coco.Record], encoder: EncoderCNN, folder: Path, precision, *, jitter: float = 0.0, part: bool = False
+) -> dict:
+    """What `get_loader` is to serve: the cached features of a frozen encoder, else the pictures themselves.
+
+    `part` says that the records are a part of their split; the features of the whole split serve them, too.
+    """
+    if not encoder.frozen:
+        return {"transform": Transform(encoder.image_size, jitter)}
+    path = file_of(folder, encoder, records[0].split)
+    if part and not path.is_file():
+        path = file_of(folder, encoder, f"{records[0].split}-{len(records)}")
+    return {"features": extract(records, encoder, path, autocast=precision, replace=encoder.name == "small")}
 
 
-def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, config.Config]:
+def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, config.Config]:
     """The command line -> its own options, and the settings with what was overridden."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.train", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.train", description=__doc__.split("\n\n")[0], allow_abbrev=False
+    )
     parser.add_argument(
         "--dataset", default="sample", help='"sample", "coco", "flickr8k" or a folder (default: sample)'
     )
     parser.add_argument(
-        "--preset", choices=config.PRESETS, help="settings to start from (default: what suits the dataset)"
+        "--preset",
+        choices=config.PRESETS,
+        help="settings to start from; python -m scripts.presets lists them (default: what suits the dataset)",
     )
-    parser.add_argument("--name", default="model", help="the run is kept in runs/<dataset>/<name> (default: model)")
+    parser.add_argument(
+        "--name", help="the run is kept in runs/<dataset>/<name> (default: the preset's name, or model)"
+    )
     parser.add_argument("--run", help="keep the run in this folder instead")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default: 0)")
     parser.add_argument("--limit", type=int, help="only the first so many images of each split")
-    settings = parser.add_argument_group("settings (see config.py)")
+    settings = parser.add_argument_group("settings (config.py says what they mean)")
     for field in dataclasses.fields(config.Config):
         if field.name != "dataset":
             settings.add_argument(f"--{field.name.replace('_', '-')}", dest=f"set_{field.name}", metavar="VALUE")
-    options = parser.parse_args(arguments)
-    cfg = config.PRESETS[options.preset] if options.preset else config.for_dataset(options.dataset)
-    cfg = dataclasses.replace(cfg, dataset=options.dataset)
-    given = {f: v for f in cfg.__dict__ if (v := getattr(options, f"set_{f}", None)) is not None}
+    options, others = parser.parse_known_args(arguments)
+    given = {name[4:]: value for name, value in vars(options).items() if name.startswith("set_") and value is not None}
     try:
-        return options, config.override(cfg, given)
+        for other in others:  # refused by the settings, with the nearest name
+            config.override(config.Config(), {other.lstrip("-").replace("-", "_").split("=")[0]: ""})
+        return options, config.for_dataset(options.dataset, options.preset, given)
     except ValueError as error:
         sys.exit(str(error))
 

@@ -9,8 +9,9 @@ import torchvision
 
 from checkpoint import VERSION, Keeper, load, save
 from data_loader import Transform, get_loader
+from decoders import SpatialDecoder
 from decoding import decode
-from model import Captioner, DecoderRNN, EncoderCNN, SpatialDecoder
+from model import Captioner, DecoderRNN, EncoderCNN
 from vocabulary import Vocabulary
 
 

@@ -11,13 +11,7 @@ import torchvision
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from model import CELLS, Captioner, DecoderRNN, EncoderCNN, Memory, Prefixes, SpatialDecoder, best_device
-
-DECODERS = [
-    (cell, attention, gate)
-    for cell in ("rnn", "gru", "lstm")
-    for attention, gate in (("none", False), ("additive", False), ("additive", True), ("dot", False), ("dot", True))
-] + [(f"spatial {cell}", attention, False) for cell in ("rnn", "gru", "lstm") for attention in ("additive", "dot")]
+from model import CELLS, Captioner, DecoderRNN, EncoderCNN, Memory, Prefixes, best_device
 
 
 def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
@@ -25,59 +19,12 @@ def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=random)
 
 
-def decoder(cell: str = "lstm", attention: str = "additive", gate: bool = False, project: int | None = None):
+def decoder(gate: bool = False) -> DecoderRNN:
     torch.manual_seed(0)
-    options = {"word_size": 5, "hidden_size": 6, "attention_size": 4, "attention": attention}
-    if cell.startswith("spatial"):
-        return SpatialDecoder(11, 7, cell=cell.split()[1], **options).double().eval()
-    return DecoderRNN(11, 7, cell=cell, gate=gate, project=project, **options).double().eval()
+    return DecoderRNN(11, 7, word_size=5, hidden_size=6, attention_size=4, gate=gate).double().eval()
 
 
 # --- the decoder
-
-
-@pytest.mark.parametrize(
-    ("cell", "attention", "gate", "project"),
-    [(*decoder, None) for decoder in DECODERS] + [("lstm", "additive", True, 3), ("gru", "none", False, 3)],
-)
-def test_forward_equals_the_loop_of_step(cell, attention, gate, project):
-    model = decoder(cell, attention, gate, project=project)
-    features = torch.randn(3, 9, 7, dtype=torch.float64)
-    image_of, lengths = torch.tensor([1, 0, 2, 1]), [6, 4, 4, 1]
-    captions = torch.randint(0, 11, (4, 6))
-    words = pack_padded_sequence(captions, torch.tensor(lengths), batch_first=True)
-    scores, looks = model(features, words, image_of)
-    assert scores.shape == (sum(lengths), 11)
-    start_of_step = [0, *words.batch_sizes.cumsum(0).tolist()]
-    for b, length in enumerate(lengths):
-        memory = model.prepare(features[image_of[b]].unsqueeze(0))
-        state = memory.state
-        for t in range(length):
-            logits, state, look = model.step(captions[b, t : t + 1], state, memory)
-            row = start_of_step[t] + b
-            torch.testing.assert_close(scores[row], logits[0], rtol=1e-12, atol=1e-12)
-            if attention == "none":
-                assert look is None and looks is None
-            else:
-                torch.testing.assert_close(looks[row], look[0], rtol=1e-12, atol=1e-12)
-                torch.testing.assert_close(look.sum(-1), torch.ones(1, dtype=torch.float64))
-
-
-@pytest.mark.parametrize(("cell", "attention", "gate"), DECODERS)
-def test_step_of_several_captions_an_image_equals_one_at_a_time(cell, attention, gate):
-    model = decoder(cell, attention, gate)
-    memory = model.prepare(torch.randn(3, 9, 7, dtype=torch.float64))
-    words = torch.randint(0, 11, (12,))  # four captions of each image, behind each other
-    state = tuple(torch.randn(12, 6, dtype=torch.float64) for _ in memory.state)
-    scores, after, looks = model.step(words, state, memory)
-    for row in range(12):
-        of_row, image = slice(row, row + 1), slice(row // 4, row // 4 + 1)
-        alone = model.step(words[of_row], tuple(s[of_row] for s in state), memory.rows(image))
-        torch.testing.assert_close(scores[of_row], alone[0], rtol=1e-12, atol=1e-12)
-        for together, single in zip(after, alone[1], strict=True):
-            torch.testing.assert_close(together[of_row], single, rtol=1e-12, atol=1e-12)
-        if looks is not None:
-            torch.testing.assert_close(looks[of_row], alone[2], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "theirs"), [("rnn", nn.RNNCell), ("gru", nn.GRUCell), ("lstm", nn.LSTMCell)])
@@ -133,10 +80,6 @@ def test_unknown_parts_of_a_decoder_are_refused():
         DecoderRNN(11, 7, cell="lsmt")
     with pytest.raises(ValueError, match="unknown attention 'soft': take one of additive, dot, none"):
         DecoderRNN(11, 7, attention="soft")
-    with pytest.raises(ValueError, match="unknown attention 'none': take one of additive, dot"):
-        SpatialDecoder(11, 7, attention="none")
-    with pytest.raises(ValueError, match="unknown decoder 'Transformer'"):
-        Captioner.from_config({"encoder": {}, "decoder": {"kind": "Transformer"}})
 
 
 def test_the_device_is_found_or_taken_as_named():

@@ -76,7 +76,7 @@ def test_a_model_without_attention_draws_no_map(folder):
 
 
 def test_an_unknown_decoder_is_named(folder):
-    with pytest.raises(ValueError, match="unknown decoder 'Rnn': take one of DecoderRNN, SpatialDecoder"):
+    with pytest.raises(SystemExit, match="unknown decoder 'Rnn': take one of DecoderRNN, SpatialDecoder"):
         train.main([*QUICK, "--decoder", "Rnn"])
 
 
@@ -94,7 +94,7 @@ def test_a_caption_may_be_as_long_as_those_it_learned_from(folder, captioner, vo
 
 def test_features_of_a_photograph_network(folder):
     features.main(["--encoder", "squeezenet1_1", "--weights", "none", "--image-size", "64", "--split", "val"])
-    made = np.load(folder / "runs/sample/squeezenet1_1_val.npy", mmap_mode="r")
+    made = np.load(folder / "runs/sample/squeezenet1_1-64px-3x3-val.npy", mmap_mode="r")
     assert made.shape == (3, 9, 512) and made.dtype == np.float16
 
 
@@ -104,10 +104,19 @@ def test_a_missing_checkpoint_is_named(folder):
 
 
 def test_settings_are_read_by_their_type():
-    changed = config.override(config.Config(), {"epochs": "3", "gate": "true", "grid": "none", "learning_rate": "1e-4"})
-    assert (changed.epochs, changed.gate, changed.grid, changed.learning_rate) == (3, True, None, 1e-4)
+    given = {"epochs": "3", "tied": "true", "grid": "none", "learning_rate": "1e-4"}
+    changed = config.override(config.SHOW_AND_TELL, given)
+    assert (changed.epochs, changed.tied, changed.grid, changed.learning_rate) == (3, True, None, 1e-4)
     with pytest.raises(ValueError, match="--epochs takes int, not 'many'"):
         config.override(config.Config(), {"epochs": "many"})
+    with pytest.raises(ValueError, match=r"SpatialDecoder knows no --tied"):
+        config.override(config.Config(), given)
+
+
+@pytest.mark.parametrize("mistyped", ["--hidden-sise", "--hidden-siz"])
+def test_an_unknown_setting_is_refused_with_the_nearest_name(mistyped):
+    with pytest.raises(SystemExit, match=f"unknown setting {mistyped}: did you mean --hidden-size?"):
+        train.main([mistyped, "3"])
 
 
 def test_the_plan_is_the_settings():

@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from checkpoint import Keeper, load
 from data_loader import Transform, get_loader
+from decoders import SpatialDecoder
 from decoding import greedy
-from model import SpatialDecoder
 from training import (
     Plan,
     evaluate,
@@ -125,7 +125,7 @@ def test_validation_is_in_eval_mode_and_changes_nothing(captioner, loader):
 def test_a_teacher_who_never_leaves_is_the_forward_pass(captioner, loader, decoder):
     model = captioner(**decoder).double().eval()
     batch = next(iter(loader()))
-    expected = model(batch.images, batch.inputs, batch.image_of)[0]
+    expected = model(batch.images, batch.inputs, batch.image_of)
     torch.testing.assert_close(scores_with_own_words(model, batch, 1.0), expected)
 
 
@@ -136,7 +136,7 @@ def test_without_a_teacher_the_model_reads_its_own_words(captioner, loader, voca
         model.decoder.embedding.weight.mul_(5)  # what it reads matters, what it says varies
         model.decoder.vocabulary.weight.mul_(5)
     batch = next(iter(loader()))
-    scores = scores_with_own_words(model, batch, 0.0)
+    scores, _ = scores_with_own_words(model, batch, 0.0)
     said, fed = scores.argmax(-1).split(batch.inputs.batch_sizes.tolist()), batch.captions.clone()
     for t, words in enumerate(said[:-1], start=1):
         fed[: len(said[t]), t] = words[: len(said[t])]
@@ -153,7 +153,7 @@ def test_between_them_a_seeded_coin_falls_for_every_word(captioner, loader):
         model.decoder.vocabulary.weight.mul_(5)
     batch = next(iter(loader()))
     taught, once, again, other, alone = (
-        scores_with_own_words(model, batch, ratio, torch.Generator().manual_seed(seed))
+        scores_with_own_words(model, batch, ratio, torch.Generator().manual_seed(seed))[0]
         for ratio, seed in ((1.0, 0), (0.5, 0), (0.5, 0), (0.5, 1), (0.0, 0))
     )
     assert torch.equal(once, again)
