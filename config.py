@@ -61,12 +61,12 @@ class Config:
     jitter: float = 0.06  # brightness, contrast and margins of training pictures vary by this share
 
     # training
-    epochs: int = 12
+    epochs: int = 8
     learning_rate: float = 2.5e-3
-    tune_epochs: int = 14  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
-    tune_rate: float = 1e-3
+    tune_epochs: int = 18  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
+    tune_rate: float = 2e-3
     optimizer: str = "adamw"  # adamw, adam, sgd, rmsprop
-    weight_decay: float = 0.05
+    weight_decay: float = 0.3
     warmup: float = 0.05
     clip: float = 5.0
     label_smoothing: float = 0.0

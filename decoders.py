@@ -103,9 +103,9 @@ class BahdanauGRU(DecoderRNN):
         """Zeros (N, D)."""
         return (regions.new_zeros(len(regions), self.vocabulary.in_features),)
 
-    def say(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
         """As in DecoderRNN, with one more linear layer."""
-        return super().say(self.before_vocabulary(hidden), context, inputs)
+        return super().logits(self.before_vocabulary(hidden), context, inputs)
 
 
 class ShowAttendTell(DecoderRNN):
@@ -143,11 +143,11 @@ class ShowAttendTell(DecoderRNN):
             self.of_context = nn.Linear(feature_size, word_size, bias=False)
             self.vocabulary = nn.Linear(word_size, vocabulary_size)
 
-    def say(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
         """As in DecoderRNN, or equation 7."""
         if self.deep_output:
             hidden = inputs + self.of_hidden(self.dropout(hidden)) + self.of_context(context)
-        return super().say(hidden, context, inputs)
+        return super().logits(hidden, context, inputs)
 
 
 # ------------------------------------------------------------------------------------------- the picture as a word

@@ -139,7 +139,9 @@ def small_cnn(width: int = 32) -> nn.Sequential:
 
     def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
         return nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs, momentum=0.05),
+            nn.ReLU(inplace=True),
         )
 
     return nn.Sequential(
@@ -402,7 +404,7 @@ class DecoderRNN(nn.Module):
 
     Every decoder of this project has three methods: `prepare` (once per picture), `step` (one word; for greedy, beam,
     sampling and training without teacher forcing) and `forward` (all words of known captions; equals the loop of
-    `step`). The others are in decoders.py; some are this one with another `start` or `say`.
+    `step`). The others are in decoders.py; some are this one with another `start` or `logits`.
     """
 
     def __init__(
@@ -450,7 +452,7 @@ class DecoderRNN(nn.Module):
         """The first state, from the mean region (Xu et al. 2015, section 3.1.2): regions (N, R, E) -> each (N, D)."""
         return torch.tanh(self.first(regions.mean(1))).chunk(self.cell.states, -1)
 
-    def say(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
         """States (L, D), what was seen (L, E) or None, the words before, embedded (L, W) -> scores (L, V)."""
         return self.vocabulary(self.dropout(hidden))
 
@@ -466,7 +468,7 @@ class DecoderRNN(nn.Module):
             state, context, weights = unpack_state(after), None, None
         else:
             state, context, weights = self._look_and_advance(self.word_gates(inputs), state, memory)
-        return self.say(state[0], context, inputs), state, weights
+        return self.logits(state[0], context, inputs), state, weights
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
         """All known words at once: scores (L, V) and attention (L, R), in the order of `words.data`.
@@ -493,7 +495,7 @@ class DecoderRNN(nn.Module):
                 state, seen, look = self._look_and_advance(x, running, Memory((), regions, keys))
                 rows.append((state[0], seen, look))
             hidden, context, weights = map(torch.cat, zip(*rows, strict=True))  # (L, D), (L, E), (L, R)
-        return self.say(hidden, context, inputs), weights
+        return self.logits(hidden, context, inputs), weights
 
     def _look_and_advance(self, x: Tensor, state: State, memory: Memory) -> tuple[State, Tensor, Tensor]:
         """The word's gates (B, gates), the state, N pictures' memory -> the state after, the context (B, E) that went

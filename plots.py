@@ -440,6 +440,28 @@ def curve(
     return figure
 
 
+def looks(words: Sequence[str], shares: Sequence[float]) -> Figure:
+    """How much each word of a caption looks at the picture at all: a bar over each word, 0 to 1.
+
+    Comes in: words and, for each, the sum of its attention (1 - beta of Lu et al. 2017); what is missing to 1 went to
+    what the decoder knew already. Raises ValueError if the lengths differ.
+    """
+    if len(words) != len(shares) or not len(words):
+        raise ValueError(f"{len(words)} words and {len(shares)} shares: there must be one share per word")
+    wide = max(0.42, max(text_width(word, 8.5) for word in words) + 0.12)
+    text = "how much each word looks at the picture: "
+    text += ", ".join(f"{word} {share:.2f}" for word, share in zip(words, shares, strict=True))
+    figure = Figure(0.75 + wide * len(words), 2.0, text)
+    axes = figure.inches(0.6, 0.2, wide * len(words), 1.4)
+    _quiet(axes, ylabel="looks at the picture")
+    axes.bar(range(len(words)), shares, width=0.7, color=BLUE)
+    for place, share in enumerate(shares):
+        axes.text(place, share + 0.02, f"{share:.2f}", size=7, color=GREY, ha="center")
+    axes.set_xticks(range(len(words)), words, size=8.5, color=INK, parse_math=False)
+    axes.set(xlim=(-0.6, len(words) - 0.4), ylim=(0, 1.1), yticks=(0, 0.5, 1))
+    return figure
+
+
 COURSE = (
     ("0  Dataset", ("coco", "sample_data")),
     ("1  Preliminaries", ("vocabulary", "data_loader", "model")),

@@ -1,7 +1,8 @@
 """Captions pictures with a trained model: python -m scripts.caption PICTURE … [--checkpoint runs/sample/model]
 
 Prints a line per picture: the caption and how sure the model was of it, word by word. A picture that cannot be read is
-answered by one sentence, and the others are captioned all the same.
+answered by one sentence, and the others are captioned all the same. `--figure look.png` draws where it looked; for the
+`adaptive` preset also look-looks.png: how much each word looked at the picture at all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 import checkpoint
+import plots
 import visualize
 from coco import open_image
 from data_loader import Transform
@@ -58,8 +60,12 @@ def main(arguments: list[str] | None = None) -> None:
             if said.attention is None:
                 sys.exit(f"{options.checkpoint} is a model without attention: there is no map to draw")
             sure = [math.exp(p) for p in said.logprobs[: len(words)]]
-            figure = visualize.attention_figure(picture, words, said.attention[: len(words)].numpy(), sure)
-            figure.savefig(options.figure)
+            attention = said.attention[: len(words)]
+            visualize.attention_figure(picture, words, attention.numpy(), sure).savefig(options.figure)
+            shares = attention.sum(-1)
+            if shares.min() < 0.99:  # a sentinel took the rest
+                file = Path(options.figure)
+                plots.looks(words, shares.tolist()).savefig(file.with_stem(f"{file.stem}-looks"))
             options.figure = None
     if unread:
         sys.exit(1)

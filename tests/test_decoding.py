@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
+import detector
 from data_loader import Transform, get_loader
 from decoding import END, PAD, START, UNK, Hypothesis, beam, decode, greedy
 from model import DecoderRNN
-from vocabulary import Vocabulary
+from vocabulary import SPECIALS, Vocabulary
 
 FEATURES = (4, 6)  # R, E
 
@@ -223,3 +224,8 @@ def test_every_picture_of_a_split_gets_its_caption(records, vocabulary, captione
         for image_id, image in zip(batch.image_ids, batch.images, strict=True):
             alone = search(model.decoder, model.regions(image.unsqueeze(0)), max_length=6)[0]
             assert found[image_id].ids == alone.ids
+
+
+def test_the_specials_have_the_same_ids_everywhere():
+    assert tuple(map(Vocabulary().__getitem__, SPECIALS)) == (PAD, START, END, UNK)
+    assert (Vocabulary.pad, Vocabulary.start, Vocabulary.end, Vocabulary.unk) == tuple(range(detector.SPECIALS))

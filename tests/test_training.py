@@ -15,6 +15,7 @@ from data_loader import Transform, get_loader
 from decoders import SpatialDecoder
 from decoding import greedy
 from training import (
+    OPTIMIZERS,
     Plan,
     evaluate,
     fit,
@@ -23,6 +24,7 @@ from training import (
     perplexity,
     scores_with_own_words,
     token_loss,
+    uncovered,
 )
 
 CPU = torch.device("cpu")
@@ -159,6 +161,31 @@ def test_between_them_a_seeded_coin_falls_for_every_word(captioner, loader):
     assert torch.equal(once, again)
     for different in (taught, other, alone):
         assert not torch.allclose(once, different)
+
+
+def test_looks_that_cover_the_picture_once_cost_nothing(captioner, loader):
+    attention = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # of captions 0, 1, 0
+    assert uncovered(attention, torch.tensor([2, 1])).item() == pytest.approx((0 + 0 + 0 + 1) / 4)
+    assert uncovered(attention[[0, 2]], torch.tensor([1, 1])).item() == 0
+    plain, even = (
+        fit(captioner(), loader(), loader("val"), Plan(epochs=1, attention_penalty=weight))[0] for weight in (0.0, 5.0)
+    )
+    assert plain["train_loss"] != even["train_loss"]  # it learned otherwise
+    assert even["train_perplexity"] == pytest.approx(math.exp(even["train_loss"]))  # and the penalty is in neither
+    with pytest.raises(ValueError, match="attention_penalty is for a decoder with attention"):
+        fit(captioner(attention="none"), loader(), loader("val"), Plan(attention_penalty=1.0))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_learns(name, captioner, loader):
+    plan = Plan(epochs=4, optimizer=name, learning_rate=0.05 if name == "sgd" else 2e-3)
+    history = fit(captioner(), loader(), loader("val"), plan)
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(ValueError, match="unknown optimizer 'adamx': take one of adamw, adam, sgd, rmsprop"):
+        Plan(optimizer="adamx")
 
 
 def test_schedules_begin_and_end_where_they_say():
