@@ -62,7 +62,7 @@ class Config:
 
     # training
     epochs: int = 8
-    learning_rate: float = 2.5e-3
+    learning_rate: float = 4e-3
     tune_epochs: int = 18  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
     tune_rate: float = 2e-3
     optimizer: str = "adamw"  # adamw, adam, sgd, rmsprop

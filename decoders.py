@@ -227,9 +227,10 @@ class SpatialDecoder(nn.Module):
     """A recurrent network that takes in a word first and looks then, with the state it has now.
 
     The order of Luong et al. 2015 (section 3.1) and of Lu et al. 2017 (section 2.1, "spatial attention"): the state
-    after the last word asks where the next one is, and state and context together say it. As no look enters the state,
-    the words of a known caption run in one call, and all looks of a picture are one product: no time loop. It also
-    learns sooner than `DecoderRNN`, as what is looked at reaches the word directly.
+    after the last word asks where the next one is. A second cell above remembers what was seen so far (as the language
+    LSTM of Anderson et al. 2018 does), and what is seen now and what is remembered say the word together. As no look
+    enters the first cell, the words of a known caption run in one call, and all looks of a picture are one product: no
+    time loop. It also learns sooner than `DecoderRNN`, as what is looked at reaches the word directly.
     """
 
     def __init__(
@@ -247,44 +248,53 @@ class SpatialDecoder(nn.Module):
         self.config = arguments(locals())
         self.cell = named(CELLS, cell, "cell")
         self.dropout = nn.Dropout(dropout)
-        self.first = nn.Linear(feature_size, self.cell.states * hidden_size)
+        self.first = nn.Linear(feature_size, 2 * self.cell.states * hidden_size)
         self.embedding = nn.Embedding(vocabulary_size, word_size)
         self.sequence = self.cell.sequence(word_size, hidden_size, batch_first=True)
         self.attention = named(ATTENTION, attention, "attention")(feature_size, hidden_size, attention_size)
         self.query = nn.Linear(hidden_size, self.attention.query_size)
         self.context = nn.Linear(feature_size, hidden_size)
+        self.remember = self.cell.sequence(hidden_size, hidden_size, batch_first=True)
         self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
 
     def prepare(self, features: Tensor) -> Memory:
         """Regions (N, R, E) -> all that can be computed before the first word."""
         regions = self.dropout(features)
-        state = torch.tanh(self.first(regions.mean(1))).chunk(self.cell.states, -1)
+        state = torch.tanh(self.first(regions.mean(1))).chunk(2 * self.cell.states, -1)
         keys = self.attention.keys(regions)
         return Memory(state, regions.to(keys.dtype), keys)
 
     def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
         """One word, as `DecoderRNN.step`: (B,) -> scores (B, V), the state after, where it looked (B, R)."""
+        reading, remembering = state[: self.cell.states], state[self.cell.states :]
         embedded = self.dropout(self.embedding(words)).unsqueeze(1)
-        hidden, after = self.sequence(embedded, pack_state(state, self.cell))
-        logits, weights = self._look(hidden.squeeze(1).unflatten(0, (len(memory.regions), -1)), memory)
-        return logits.flatten(0, 1), unpack_state(after), weights.flatten(0, 1)
+        hidden, reading = self.sequence(embedded, pack_state(reading, self.cell))
+        seen, weights = self._look(hidden.squeeze(1).unflatten(0, (len(memory.regions), -1)), memory)
+        seen = seen.flatten(0, 1)
+        known, remembering = self.remember(self.dropout(seen).unsqueeze(1), pack_state(remembering, self.cell))
+        state = (*unpack_state(reading), *unpack_state(remembering))
+        return self.vocabulary(self.dropout(seen + known.squeeze(1))), state, weights.flatten(0, 1)
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor]:
         """All known words at once, as `DecoderRNN.forward`: scores (L, V) and attention (L, R)."""
         memory = self.prepare(features)
         state = tuple(s[image_of] for s in memory.state)
+        reading, remembering = (
+            pack_state(part, self.cell) for part in (state[: self.cell.states], state[self.cell.states :])
+        )
         packed = PackedSequence(self.dropout(self.embedding(words.data)), words.batch_sizes)
-        hidden = self.sequence(packed, pack_state(state, self.cell))[0].data  # (L, D)
+        hidden = self.sequence(packed, reading)[0].data  # (L, D)
         image = image_of[caption_of(words)]
         grouped, row = by_picture(hidden, image, len(features))
-        logits, weights = self._look(grouped, memory)
-        return logits[image, row], weights[image, row]
+        seen, weights = (x[image, row] for x in self._look(grouped, memory))  # (L, D), (L, R)
+        known = self.remember(PackedSequence(self.dropout(seen), words.batch_sizes), remembering)[0].data
+        return self.vocabulary(self.dropout(seen + known)), weights
 
     def _look(self, hidden: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Any number of states per picture (N, K, D) -> scores (N, K, V), attention (N, K, R)."""
+        """Any number of states per picture (N, K, D) -> state and what is seen (N, K, D), attention (N, K, R)."""
         weights = self.attention(self.query(hidden), memory.keys)
         context = self.context(weights @ memory.regions)  # (N, K, D)
-        return self.vocabulary(self.dropout(torch.tanh(hidden + context))), weights
+        return torch.tanh(hidden + context), weights
 
 
 class AdaptiveDecoder(nn.Module):

@@ -1,7 +1,7 @@
 """Trains a captioner: python -m scripts.train [--dataset sample] [--preset NAME] [--any-setting value …]
 
 By default the preset that suits the dataset, on the drawn sample; config.py has them all. The best model by validation
-perplexity is kept in `runs/<dataset>/<name>`; the same command goes on where a stopped run ended.
+perplexity is kept in `runs/<dataset>/<name>`, its history and curves beside it; the same command goes on where a stopped run ended.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 import checkpoint
 import coco
 import config
+import plots
 from data_loader import Transform, get_loader
 from decoders import DECODERS
 from decoding import decode, greedy
@@ -91,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         plan = dataclasses.replace(cfg.plan(), epochs=cfg.tune_epochs, learning_rate=cfg.tune_rate)
         history = learn(Captioner(eye, decoder), plan, run)
     (run / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
+    plots.training_curves(history).savefig(run / "curves.png")
     best = min(row["val_perplexity"] for row in history)
     print(f"val perplexity {best:.3f} after {(time.perf_counter() - began) / 60:.1f} minutes; the model is in {run}")
     return run

@@ -32,6 +32,7 @@ def test_train_then_caption(folder, capsys):
     told = capsys.readouterr().out
     assert "epoch  2" in told and "val perplexity" in told
     assert len(json.loads((folder / "runs/sample/model/history.json").read_text())) == 2
+    assert Image.open("runs/sample/model/curves.png").width > 300
     picture = next((folder / "data/sample/test").iterdir())
     caption.main([str(picture), "--figure", "look.png"])
     assert capsys.readouterr().out.startswith(picture.name)
