@@ -63,7 +63,7 @@ class Config:
     # training
     epochs: int = 8
     learning_rate: float = 4e-3
-    tune_epochs: int = 18  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
+    tune_epochs: int = 15  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
     tune_rate: float = 2e-3
     optimizer: str = "adamw"  # adamw, adam, sgd, rmsprop
     weight_decay: float = 0.3

@@ -1,7 +1,8 @@
 """Trains a captioner: python -m scripts.train [--dataset sample] [--preset NAME] [--any-setting value …]
 
 By default the preset that suits the dataset, on the drawn sample; config.py has them all. The best model by validation
-perplexity is kept in `runs/<dataset>/<name>`, its history and curves beside it; the same command goes on where a stopped run ended.
+perplexity is kept in `runs/<dataset>/<name>`, history and curves beside it; the same command goes on where a stopped
+run ended.
 """
 
 from __future__ import annotations
