@@ -59,6 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.figure:
             if said.attention is None:
                 sys.exit(f"{options.checkpoint} is a model without attention: there is no map to draw")
+            if not words:
+                sys.exit(f"{options.checkpoint} says nothing of {path}: there is no map to draw; train it longer")
             sure = [math.exp(p) for p in said.logprobs[: len(words)]]
             attention = said.attention[: len(words)]
             visualize.attention_figure(picture, words, attention.numpy(), sure).savefig(options.figure)

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_every_preset_trains_on_the_sample_and_adaptive_tells_how_much_each_word_looks(folder, capsys):
-    run = train.main([*QUICK, "--preset", "adaptive"])
+    run = train.main([*QUICK, "--preset", "adaptive", "--epochs", "12", "--learning-rate", "0.01", "--dropout", "0"])
     assert run == Path("runs/sample/adaptive") and checkpoint.load(run).about["preset"] == "adaptive"
     picture = next((folder / "data/sample/test").iterdir())
     caption.main([str(picture), "--checkpoint", str(run), "--figure", "look.png"])
