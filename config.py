@@ -25,6 +25,7 @@ class Config:
 
     # words and captions
     subset: int | None = None  # train on so many captions only, whole pictures at random; None: on all
+    hold_out: int | None = None  # validate on so many of the training pictures instead of the val split; None: on that
     threshold: int = 1  # a word must occur so often in the training captions
     max_words: int | None = None  # and be among the so many most frequent ones; None: no limit
     caption_words: int = 30  # longer captions are cut
@@ -72,6 +73,7 @@ class Config:
     label_smoothing: float = 0.0
     attention_penalty: float = 0.0  # doubly stochastic attention
     teacher_forcing: float = 1.0
+    select_on: str = "perplexity"  # the best epoch: by validation "perplexity", or by "cider" of greedy captions
     patience: int | None = None
     seed: int = 0
 
@@ -305,6 +307,8 @@ def override(settings: Config, given: Mapping[str, str]) -> Config:
         except (ValueError, KeyError):
             raise ValueError(f"--{name.replace('_', '-')} takes {kind.__name__}, not {text!r}") from None
     settings = replace(settings, **values)
+    if settings.select_on not in ("perplexity", "cider"):
+        raise ValueError(f"--select-on takes perplexity or cider, not {settings.select_on!r}")
     of_decoders = {name for kind in DECODERS.values() for name in inspect.signature(kind).parameters}
     unknown = next((n for n in given if n in of_decoders and n not in settings.decoder_options()), None)
     if unknown is not None:

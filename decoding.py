@@ -1,18 +1,21 @@
-"""From scores to captions: greedy and beam search over any decoder.
+"""From scores to captions: greedy, sampling, beam search, and several models as one, over any decoder.
 
 Comes in: a decoder with `prepare` and `step`, and the regions of N pictures. Goes out: a `Hypothesis` per picture:
 word ids, the log-probability of each, and where the model looked for it. What it does not know: words as text,
 pictures, files.
 
-Padding and `<start>` are never said, nor `<unk>`: their ids are `banned`. The log-probabilities are the model's own,
-over its whole vocabulary, so that `forward` gives the same numbers for the same words.
+What may be said at all are the `Rules`, the same for every search. The log-probabilities returned are the model's own,
+over its whole vocabulary, whatever rule or temperature chose the word, so that `forward` gives the same numbers for the
+same words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,104 +38,223 @@ class Hypothesis:
 Search = Callable[..., list[Hypothesis]]
 
 
-@torch.inference_mode()
-def greedy(
-    decoder: nn.Module, features: Tensor, *, max_length: int = 20, banned: Iterable[int] = BANNED
-) -> list[Hypothesis]:
+@dataclass(frozen=True)
+class Rules:
+    """What a caption may be. Where the rules leave nothing to say, `<end>` may be said after all."""
+
+    max_length: int = 20  # ids at most, `<end>` counted; a caption without `<end>` is not finished
+    min_length: int = 1  # words at least before `<end>`
+    no_repeat: int = 0  # no run of so many words occurs twice; 0: it may
+    banned: Iterable[int] = BANNED  # ids that are never said
+
+    def __post_init__(self) -> None:
+        if self.max_length < 1 or self.min_length < 0 or self.no_repeat < 0:
+            raise ValueError(
+                "max_length must be at least 1, min_length and no_repeat at least 0, "
+                f"not {self.max_length}, {self.min_length} and {self.no_repeat}"
+            )
+
+    def allowed(self, logits: Tensor, said: Tensor) -> Tensor:
+        """Scores (B, V) after the words `said` (B, t) -> log-probabilities (B, V), -inf for what may not be said."""
+        own = logits.float().log_softmax(-1)
+        logprobs = own.clone()
+        logprobs[:, list(self.banned)] = -torch.inf
+        if said.shape[1] < self.min_length:
+            logprobs[:, END] = -torch.inf
+        n = self.no_repeat
+        if 0 < n <= said.shape[1]:
+            runs = said.unfold(1, n, 1)  # (B, t - n + 1, n)
+            begun = (runs[..., :-1] == said[:, said.shape[1] - n + 1 :].unsqueeze(1)).all(-1)
+            rows, places = begun.nonzero(as_tuple=True)
+            logprobs[rows, runs[rows, places, -1]] = -torch.inf
+        mute = logprobs.amax(-1) == -torch.inf
+        logprobs[mute, END] = own[mute, END]
+        return logprobs
+
+
+# ------------------------------------------------------------------------------------------------- one word at a time
+
+
+def greedy(decoder: nn.Module, features: Tensor, **rules) -> list[Hypothesis]:
     """The likeliest next word, again and again: regions (N, R, E) -> one hypothesis per picture, in their order.
 
-    A caption has at most `max_length` ids, `<end>` counted; without `<end>` it is not `finished`. Its score is the sum
-    of its log-probabilities.
+    `rules` are those of `Rules`. A score is the sum of the log-probabilities.
     """
+    return _write(decoder, features, lambda logprobs: logprobs.argmax(-1), Rules(**rules))
+
+
+def sample(
+    decoder: nn.Module,
+    features: Tensor,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    generator: torch.Generator | None = None,
+    **rules,
+) -> list[Hypothesis]:
+    """Words drawn at random by their probability ** (1 / temperature): regions (N, R, E) -> a hypothesis per picture.
+
+    Drawn among the `top_k` likeliest words only (Fan et al. 2018), and among the fewest that together have the
+    probability `top_p` (nucleus sampling, Holtzman et al. 2020). A `generator` with a seed draws the same again.
+    """
+    if not temperature > 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1):
+        raise ValueError(
+            f"temperature must be positive, top_p in (0, 1], top_k at least 1, not {temperature}, {top_p} and {top_k}"
+        )
+
+    def draw(logprobs: Tensor) -> Tensor:
+        probabilities, words = (logprobs / temperature).softmax(-1).sort(descending=True)
+        before = probabilities.cumsum(-1) - probabilities  # of all likelier words
+        probabilities = probabilities.masked_fill(before >= top_p, 0.0)
+        if top_k is not None:
+            probabilities[:, top_k:] = 0.0
+        return words.gather(1, probabilities.multinomial(1, generator=generator)).squeeze(1)
+
+    return _write(decoder, features, draw, Rules(**rules))
+
+
+@torch.inference_mode()
+def _write(decoder: nn.Module, features: Tensor, choose: Callable[[Tensor], Tensor], rules: Rules) -> list[Hypothesis]:
     memory = decoder.prepare(features)
-    state, words = memory.state, torch.full((len(features),), START, device=features.device)
-    running = torch.ones_like(words, dtype=torch.bool)
-    steps: list[tuple[Tensor, Tensor, Tensor | None]] = []
-    for _ in range(max_length):
+    state = memory.state
+    words = torch.full((len(state[0]),), START, device=state[0].device)
+    said, running = words[:, None][:, :0], torch.ones_like(words, dtype=torch.bool)
+    chosen: list[Tensor] = []
+    looks: list[Tensor | None] = []
+    while running.any() and len(chosen) < rules.max_length:
         logits, state, attention = decoder.step(words, state, memory)
-        logprobs = _allowed(logits, banned)
-        best, words = logprobs.max(-1)
-        steps.append((words, best, attention))
+        logprobs = rules.allowed(logits, said)
+        words = choose(logprobs)
+        chosen.append(logprobs.gather(1, words[:, None]).squeeze(1))
+        looks.append(attention)
+        said = torch.cat([said, words[:, None]], 1)
         running &= words != END
-        if not running.any():
-            break
-    words, logprobs = (torch.stack(column).T.tolist() for column in list(zip(*steps, strict=True))[:2])
-    looks = _stack_attention([attention for _, _, attention in steps])
+    ids, logprobs, attention = said.tolist(), torch.stack(chosen, 1).tolist(), _stack(looks)
     hypotheses = []
-    for n in range(len(features)):
-        finished = END in words[n]
-        length = words[n].index(END) + 1 if finished else len(words[n])
-        attention = looks[:length, n] if looks is not None else None
-        chosen = logprobs[n][:length]
-        hypotheses.append(Hypothesis(words[n][:length], chosen, attention, sum(chosen), finished))
+    for n, row in enumerate(ids):
+        finished = END in row
+        length = row.index(END) + 1 if finished else len(row)
+        own = logprobs[n][:length]
+        look = attention[:length, n] if attention is not None else None
+        hypotheses.append(Hypothesis(row[:length], own, look, sum(own), finished))
     return hypotheses
 
 
-@torch.inference_mode()
-def beam(
+# --------------------------------------------------------------------------------------------------------- beam search
+
+
+def beam(decoder: nn.Module, features: Tensor, **options) -> list[Hypothesis]:
+    """The best of `beams` for every picture: regions (N, R, E) -> one hypothesis per picture, in their order."""
+    return [best[0] for best in beams(decoder, features, **options)]
+
+
+def beams(
     decoder: nn.Module,
     features: Tensor,
     *,
     width: int = 5,
     length_penalty: float = 0.7,
-    max_length: int = 20,
-    banned: Iterable[int] = BANNED,
-) -> list[Hypothesis]:
-    """Beam search over all pictures at once: regions (N, R, E) -> the best hypothesis per picture, in their order.
+    groups: int = 1,
+    diversity: float = 0.5,
+    **rules,
+) -> list[list[Hypothesis]]:
+    """Beam search over all pictures at once: regions (N, R, E) -> per picture what was found, the best first.
 
     Of all continuations of a picture's live hypotheses the `width` best go on; one that says `<end>` is finished, and
-    keeps its place among the `width`. The result is the finished hypothesis with the highest score, the sum of its
-    log-probabilities / length ** `length_penalty` (0: the plain sum, which favours short captions; 1: the mean); where
-    nothing has finished after `max_length` ids, the best unfinished one.
+    keeps its place among the `width`. Found are the finished hypotheses, ranked by the sum of their log-probabilities
+    / length ** `length_penalty` (0: the plain sum, which favours short captions; 1: the mean), then those that had not
+    finished after `max_length` ids: so there is always a best one.
+
+    With `groups` the width is divided among groups that search one after the other, and a word costs `diversity` for
+    every hypothesis of an earlier group that says it at the same step (Vijayakumar et al. 2018, Hamming diversity).
     """
-    pictures, device = len(features), features.device
-    memory = decoder.prepare(features)
-    state = tuple(s.repeat_interleave(width, dim=0) for s in memory.state)  # (N * K, ...), a picture's beams together
-    words = torch.full((pictures * width,), START, device=device)
-    total = torch.full((pictures, width), -torch.inf, device=device)  # sums of log-probabilities of the live hypotheses
-    total[:, 0] = 0.0
-    places = torch.full((pictures, 1), width, device=device)  # not yet taken by finished hypotheses
-    rank = torch.arange(width, device=device)
-    first_row = torch.arange(pictures, device=device).unsqueeze(1) * width
-    steps: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]] = []
-    for _ in range(max_length):
-        logits, state, attention = decoder.step(words, state, memory)
-        logprobs = _allowed(logits, banned).unflatten(0, (pictures, width))  # (N, K, V)
-        total, choice = (total.unsqueeze(-1) + logprobs).flatten(1).topk(width)  # (N, K), best first
-        parent, word = choice // logits.shape[-1], choice % logits.shape[-1]
-        alive = (rank < places) & total.isfinite()
-        ended = alive & (word == END)
-        steps.append((parent, word, total.masked_fill(~alive, -torch.inf), ended, attention))
-        places = places - ended.sum(1, keepdim=True)
-        total = total.masked_fill(~alive | ended, -torch.inf)
-        rows = (first_row + parent).flatten()
-        state, words = tuple(s[rows] for s in state), word.flatten()
-        if not total.isfinite().any():
-            break
+    steps = grow(decoder, features, width=width, groups=groups, diversity=diversity, **rules)
     parents, words, totals, ended = (torch.stack(column).tolist() for column in list(zip(*steps, strict=True))[:4])
-    looks = _stack_attention([step[4] for step in steps])
-    if looks is not None:
-        looks = looks.unflatten(1, (pictures, width))  # (T, N, K, R)
-    hypotheses = []
-    for n in range(pictures):
+    looks = _stack([step.attention for step in steps])  # (T, N, K, R)
+    found = []
+    for n in range(len(parents[0])):
         candidates = [  # (finished, score, last step, its row)
             (ended[t][n][k], totals[t][n][k] / (t + 1) ** length_penalty, t, k)
             for t in range(len(steps))
             for k in range(width)
-            if ended[t][n][k] or (t == len(steps) - 1 and totals[t][n][k] > -torch.inf)
+            if ended[t][n][k] or (t == len(steps) - 1 and totals[t][n][k] > -math.inf)
         ]
-        finished, score, last, k = max(candidates)
-        ids, sums, rows = [], [], []
-        for t in range(last, -1, -1):  # back to the first word
-            ids.append(words[t][n][k])
-            sums.append(totals[t][n][k])
-            k = parents[t][n][k]
-            rows.append(k)  # the row whose step produced the word
-        sums.append(0.0)
-        chosen = [after - before for after, before in pairwise(sums)][::-1]
-        attention = looks[range(last + 1), n, rows[::-1]] if looks is not None else None
-        hypotheses.append(Hypothesis(ids[::-1], chosen, attention, score, finished))
-    return hypotheses
+        hypotheses: dict[tuple[int, ...], Hypothesis] = {}  # two groups may find the same
+        for finished, score, last, k in sorted(candidates, reverse=True):
+            ids, sums, rows = [], [], []
+            for t in range(last, -1, -1):  # back to the first word
+                ids.append(words[t][n][k])
+                sums.append(totals[t][n][k])
+                k = parents[t][n][k]
+                rows.append(k)  # the row whose step produced the word
+            sums.append(0.0)
+            own = [after - before for after, before in pairwise(sums)][::-1]
+            look = looks[range(last + 1), n, rows[::-1]] if looks is not None else None
+            hypotheses.setdefault(tuple(ids), Hypothesis(ids[::-1], own, look, score, finished))
+        found.append(list(hypotheses.values()))
+    return found
+
+
+class Step(NamedTuple):
+    """One step of a beam search over N pictures with K hypotheses each: how every hypothesis was made."""
+
+    parent: Tensor  # (N, K) the hypothesis it continues, 0 to K - 1
+    word: Tensor  # (N, K) by this word
+    total: Tensor  # (N, K) the sum of its log-probabilities; -inf: it was not kept
+    ended: Tensor  # (N, K) whether the word is `<end>`
+    attention: Tensor | None  # (N, K, R) where its *parents* looked for the word: row `parent`
+
+
+@torch.inference_mode()
+def grow(
+    decoder: nn.Module, features: Tensor, *, width: int = 5, groups: int = 1, diversity: float = 0.5, **rules
+) -> list[Step]:
+    """The search of `beams`, step by step, until nothing lives or `max_length` ids are said."""
+    if width < 1 or groups < 1 or width % groups:
+        raise ValueError(f"width must be a positive multiple of groups, not {width} with {groups} groups")
+    rule = Rules(**rules)
+    memory = decoder.prepare(features)
+    pictures, device = len(memory.state[0]), memory.state[0].device
+    state = tuple(s.repeat_interleave(width, dim=0) for s in memory.state)  # (N * K, ...), a picture's beams together
+    words = torch.full((pictures * width,), START, device=device)
+    said = words[:, None][:, :0]
+    own = width // groups  # hypotheses of a group
+    total = torch.full((pictures, groups, own), -torch.inf, device=device)  # of the live hypotheses
+    total[:, :, 0] = 0.0
+    places = torch.full((pictures, groups, 1), own, device=device)  # not yet taken by finished hypotheses
+    rank = torch.arange(own, device=device)
+    first_row = torch.arange(pictures, device=device).unsqueeze(1) * width
+    steps: list[Step] = []
+    while total.isfinite().any() and len(steps) < rule.max_length:
+        logits, state, attention = decoder.step(words, state, memory)
+        size = logits.shape[-1]
+        scores = total.unsqueeze(-1) + rule.allowed(logits, said).view(pictures, groups, own, size)
+        taken = scores.new_zeros(pictures, 1, size)  # how often earlier groups say a word now
+        chosen, lives = [], []
+        for group in range(groups):
+            candidates = scores[:, group].flatten(1)
+            choice = (scores[:, group] - diversity * taken).flatten(1).topk(own).indices  # (N, own), best first
+            alive = (rank < places[:, group]) & candidates.gather(1, choice).isfinite()
+            taken = taken.scatter_add(2, (choice % size).unsqueeze(1), alive.unsqueeze(1).to(taken.dtype))
+            chosen.append(choice + group * own * size)
+            lives.append(alive)
+        choice, alive = torch.cat(chosen, 1), torch.stack(lives, 1)  # (N, K), (N, groups, own)
+        parent, word = choice // size, choice % size
+        total = scores.flatten(1).gather(1, choice).view_as(alive)
+        ended = alive & (word.view_as(alive) == END)
+        kept = total.masked_fill(~alive, -torch.inf)
+        look = None if attention is None else attention.unflatten(0, (pictures, width))
+        steps.append(Step(parent, word, kept.flatten(1), ended.flatten(1), look))
+        places = places - ended.sum(-1, keepdim=True)
+        total = kept.masked_fill(ended, -torch.inf)
+        rows = (first_row + parent).flatten()
+        state, words = tuple(s[rows] for s in state), word.flatten()
+        said = torch.cat([said[rows], words[:, None]], 1)
+    return steps
+
+
+# ---------------------------------------------------------------------------------------------------- whole datasets
 
 
 @torch.inference_mode()
@@ -148,11 +270,68 @@ def decode(model: nn.Module, loader: Iterable, search: Search = greedy, **option
     return captions
 
 
-def _allowed(logits: Tensor, banned: Iterable[int]) -> Tensor:
-    logprobs = logits.float().log_softmax(-1)
-    logprobs[:, list(banned)] = -torch.inf
-    return logprobs
+class Memories(NamedTuple):
+    """What the members of an ensemble have prepared; their states one behind the other."""
+
+    state: tuple[Tensor, ...]
+    members: list
 
 
-def _stack_attention(looks: list[Tensor | None]) -> Tensor | None:
+class Ensemble(nn.Module):
+    """Captioners of one vocabulary that write together: each word has the mean of their probabilities.
+
+    It decodes, and is measured, like one captioner. Where all look at the same grid, the ensemble looks at the mean of
+    their maps; where they do not, or one does not look at all, nowhere. Raises ValueError if there is no member, or if
+    their vocabularies differ in size (the caller compares the words).
+    """
+
+    def __init__(self, models: Sequence[nn.Module]):
+        super().__init__()
+        sizes = {model.decoder.embedding.num_embeddings for model in models}
+        if len(sizes) != 1:
+            raise ValueError(f"the members of an ensemble need one vocabulary, not those of {sorted(sizes)} words")
+        self.models = nn.ModuleList(models)
+
+    @property
+    def decoder(self) -> Ensemble:
+        """Itself: `prepare` and `step` are here."""
+        return self
+
+    def regions(self, images: Tensor) -> list[Tensor]:
+        """Pictures or features -> every member's regions."""
+        return [model.regions(images) for model in self.models]
+
+    def prepare(self, features: list[Tensor]) -> Memories:
+        """Every member's regions -> what all of them compute before the first word."""
+        members = [model.decoder.prepare(regions) for model, regions in zip(self.models, features, strict=True)]
+        return Memories(tuple(s for memory in members for s in memory.state), members)
+
+    def step(self, words: Tensor, state: tuple[Tensor, ...], memory: Memories) -> tuple[Tensor, tuple, Tensor | None]:
+        """One word: (B,) -> log of the mean probabilities (B, V), all states, the mean of where they looked (B, R)."""
+        logits, states, looks = [], [], []
+        for model, own in zip(self.models, memory.members, strict=True):
+            mine, state = state[: len(own.state)], state[len(own.state) :]
+            scores, after, look = model.decoder.step(words, mine, own)
+            logits.append(scores)
+            states.extend(after)
+            looks.append(look)
+        return _mean_probability(logits), tuple(states), _mean_look(looks)
+
+    def forward(self, images: Tensor, words, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Known captions, as `Captioner.forward`: log of the mean probabilities (L, V), the mean attention (L, R)."""
+        logits, looks = zip(*(model(images, words, image_of) for model in self.models), strict=True)
+        return _mean_probability(logits), _mean_look(looks)
+
+
+def _mean_probability(logits: Sequence[Tensor]) -> Tensor:
+    return torch.stack([x.float().log_softmax(-1) for x in logits]).logsumexp(0) - math.log(len(logits))
+
+
+def _mean_look(looks: Sequence[Tensor | None]) -> Tensor | None:
+    if any(look is None for look in looks) or len({look.shape for look in looks}) > 1:
+        return None
+    return torch.stack(tuple(looks)).mean(0)
+
+
+def _stack(looks: list[Tensor | None]) -> Tensor | None:
     return None if looks[0] is None else torch.stack(looks).float().cpu()

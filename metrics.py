@@ -1,351 +1,259 @@
-"""Is the caption true, and did the model look at what it named?
+"""How good are captions? The field's scores against people's captions, with intervals, and a test of a difference.
 
-Comes in: captions as text, records with annotated objects (coco.py), attention maps as arrays. Goes out: numbers. What
-it does not know: models, tensors, files.
-
-Truth: the objects that a caption names against the objects that are there (CHAIR; Rohrbach et al. 2018, arXiv
-1809.02156). Grounding: does attention's peak fall inside the mask of the thing named (the pointing game; Zhang et al.
-2016)?
+Comes in: captions and references as text, by image id. Goes out: BLEU, ROUGE-L and CIDEr-D as COCO's evaluation counts
+them (pycocoevalcap's scorers over `vocabulary.tokenize`, without Java), with 95 % intervals; METEOR and SPICE where
+Java and their data are there; what the captions are like beside that. What it does not know: models, tensors, pictures,
+and whether a caption is true (truth.py).
 """
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
 
 from vocabulary import tokenize
 
-# What people call COCO's categories. Plurals and the category's own name are added below; "hot dog" before "dog": the
-# longest name wins.
-SYNONYMS = {
-    "person": "man woman men women boy girl child children kid guy lady people player rider surfer skier snowboarder "
-    "skateboarder skater baby toddler gentleman pedestrian",
-    "bicycle": "bike",
-    "car": "automobile van suv taxi cab sedan minivan",
-    "motorcycle": "motorbike scooter moped",
-    "airplane": "plane aeroplane aircraft jet airliner",
-    "bus": "",
-    "train": "locomotive tram trolley",
-    "truck": "lorry pickup",
-    "boat": "ship sailboat canoe kayak ferry yacht",
-    "traffic light": "stoplight",
-    "fire hydrant": "hydrant",
-    "stop sign": "",
-    "parking meter": "",
-    "bench": "",
-    "bird": "pigeon seagull duck parrot owl goose geese gull crow sparrow swan",
-    "cat": "kitten kitty",
-    "dog": "puppy pup",
-    "horse": "pony foal",
-    "sheep": "lamb ram ewe",
-    "cow": "cattle calf bull ox",
-    "elephant": "",
-    "bear": "panda",
-    "zebra": "",
-    "giraffe": "",
-    "backpack": "rucksack",
-    "umbrella": "parasol",
-    "handbag": "purse",
-    "tie": "necktie",
-    "suitcase": "luggage",
-    "frisbee": "",
-    "skis": "ski",
-    "snowboard": "",
-    "sports ball": "ball baseball football basketball",
-    "kite": "",
-    "baseball bat": "bat",
-    "baseball glove": "mitt glove",
-    "skateboard": "",
-    "surfboard": "",
-    "tennis racket": "racket racquet",
-    "bottle": "",
-    "wine glass": "wineglass",
-    "cup": "mug",
-    "fork": "",
-    "knife": "",
-    "spoon": "",
-    "bowl": "",
-    "banana": "",
-    "apple": "",
-    "sandwich": "burger hamburger",
-    "orange": "",
-    "broccoli": "",
-    "carrot": "",
-    "hot dog": "hotdog",
-    "pizza": "",
-    "donut": "doughnut",
-    "cake": "cupcake",
-    "chair": "stool armchair",
-    "couch": "sofa",
-    "potted plant": "houseplant",
-    "bed": "",
-    "dining table": "table desk",
-    "toilet": "",
-    "tv": "television monitor",
-    "laptop": "",
-    "mouse": "",
-    "remote": "",
-    "keyboard": "",
-    "cell phone": "phone cellphone",
-    "microwave": "",
-    "oven": "stove",
-    "toaster": "",
-    "sink": "",
-    "refrigerator": "fridge",
-    "book": "",
-    "clock": "",
-    "vase": "",
-    "scissors": "",
-    "teddy bear": "teddy",
-    "hair drier": "",
-    "toothbrush": "",
-}
-COLORS = frozenset(
-    ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray", "grey")
-)
-SIZES = frozenset(("small", "little", "tiny", "large", "big", "huge"))
-CLOTHING = (("in",), ("wearing",), ("dressed", "in"))  # "a man in blue": the colour of the clothes
+Id = int | str
 
 
-IRREGULAR = {"knife": "knives", "calf": "calves", "ox": "oxen"}
+class Score(NamedTuple):
+    """A score and half the width of its 95 % interval."""
 
+    value: float
+    margin: float
 
-def _plural(noun: str) -> str:
-    if noun in IRREGULAR:
-        return IRREGULAR[noun]
-    if noun.endswith(("s", "sh", "ch", "x")):
-        return noun + "es"
-    if noun.endswith("y") and noun[-2] not in "aeiou":
-        return noun[:-1] + "ies"
-    return noun + "s"
-
-
-def _names() -> dict[tuple[str, ...], str]:
-    names = {}
-    for category, synonyms in SYNONYMS.items():
-        for noun in (category, *synonyms.split()):
-            names[tuple(noun.split())] = category
-            names[tuple(_plural(noun).split())] = category
-    return names
-
-
-NAMES = _names()  # ("hot", "dogs") -> "hot dog"
-LONGEST = max(map(len, NAMES))
-
-
-class Mention(NamedTuple):
-    """A COCO category named in a caption: tokens[start:end] are its noun; the colour said of it, if any."""
-
-    category: str
-    color: str | None
-    start: int
-    end: int
-
-
-def mentions(tokens: Sequence[str]) -> list[Mention]:
-    """The COCO categories that a caption's tokens name, in order, with their colours.
-
-    "Orange" is the fruit only where it is not a colour: of a noun that follows, or of clothes.
-    """
-    tokens = tuple(tokens)
-    found, i = [], 0
-    while i < len(tokens):
-        length = _noun(tokens, i)
-        if length and not (tokens[i] == "orange" and _is_adjective(tokens, i)):
-            noun = tokens[i : i + length]
-            found.append(Mention(NAMES[noun], _color(tokens, i, i + length), i, i + length))
-        i += max(length, 1)
-    return found
-
-
-def _noun(tokens: tuple[str, ...], i: int) -> int:
-    """How many tokens the name of a category at place i has, the longest there is; 0 for none."""
-    lengths = range(min(LONGEST, len(tokens) - i), 0, -1)
-    return next((length for length in lengths if tokens[i : i + length] in NAMES), 0)
-
-
-def _is_adjective(tokens: tuple[str, ...], i: int) -> bool:
-    after = i + 1
-    while after < len(tokens) and tokens[after] in COLORS | SIZES | {"and"}:  # "an orange and white cat"
-        after += 1
-    followed = after < len(tokens) and tokens[after - 1] != "and" and _noun(tokens, after) > 0
-    return followed or tokens[max(i - 1, 0) : i] in (("in",), ("wearing",))
-
-
-def _color(tokens: tuple[str, ...], start: int, end: int) -> str | None:
-    i = start - 1
-    while i >= 0 and tokens[i] in COLORS | SIZES:
-        if tokens[i] in COLORS:
-            return tokens[i]
-        i -= 1
-    if NAMES[tokens[start:end]] == "person":
-        for words in CLOTHING:
-            color = tokens[end + len(words) : end + len(words) + 1]
-            if tokens[end : end + len(words)] == words and color and color[0] in COLORS:
-                return color[0]
-    return None
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ± {self.margin:.3f}"
 
 
 @dataclass(frozen=True)
-class Truthfulness:
-    """Shares between 0 and 1 over a split, and means per caption.
+class Statistics:
+    """What every image contributes to the scores, N rows in the order of `ids`.
 
-    CHAIR-i is 1 - true_share, CHAIR-s is 1 - true_captions.
+    A set's scores follow from the sums of these rows, so that a resampled set is one product with a matrix.
     """
 
-    captions: int
-    named: float  # (colour, category) pairs named per caption
-    named_by_people: float  # the same in the references
-    true_share: float  # of the pairs named, those in the picture
-    true_captions: float  # of the captions, those that name no pair that is not in the picture
-    recall: float  # of the pairs in the picture, those named
+    ids: list[Id]
+    bleu: np.ndarray  # (N, 10): the caption's words, the closest reference's; n-grams said and those found, n = 1 to 4
+    rouge: np.ndarray  # (N,)
+    cider: np.ndarray  # (N,), under the document frequencies of the whole set
+
+    def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """The scores of the set in which image i occurs weights[..., i] times; of the set itself without weights."""
+        weights = np.ones(len(self.ids)) if weights is None else weights
+        images = weights.sum(-1)
+        names = [f"BLEU-{n}" for n in range(1, 5)]
+        return dict(zip(names, _bleu(weights @ self.bleu), strict=True)) | {
+            "ROUGE-L": weights @ self.rouge / images,
+            "CIDEr-D": weights @ self.cider / images,
+        }
 
 
-def truthfulness(captions: Mapping, records: Iterable) -> Truthfulness:
-    """Are the (colour, category) pairs that captions name in their pictures?
+def _bleu(sums: np.ndarray) -> list[np.ndarray]:
+    """BLEU-1 to 4 (Papineni et al. 2002) from summed counts (..., 10), rounded as pycocoevalcap's scorer does."""
+    said, meant, guessed, found = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:10]
+    precision = (found + 1e-15) / (guessed + 1e-9)
+    brevity = np.exp(np.minimum(0, 1 - (meant + 1e-9) / (said + 1e-15)))
+    return [precision[..., :n].prod(-1) ** (1 / n) * brevity for n in range(1, 5)]
 
-    `captions` is image id -> caption; `records` have instances whose `attributes["color"]` is known, as the drawn
-    sample's have. A pair counts once per caption. CHAIR-i and CHAIR-s (Rohrbach et al. 2018, eq. 1-2) with colour
-    added.
+
+def statistics(captions: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) -> Statistics:
+    """Count what the scores need: captions by image id against all references of these images.
+
+    Raises ValueError if there are none, or if an image has no reference.
     """
-    named = true = honest = there = recalled = by_people = references = count = 0
-    for record in records:
-        if record.image_id not in captions:
-            continue
-        real = {(i.attributes.get("color"), i.category) for i in record.instances}
-        said = colored_objects(captions[record.image_id])
-        count, named, true = count + 1, named + len(said), true + len(said & real)
-        honest += said <= real
-        there, recalled = there + len(real), recalled + len(said & real)
-        by_people += sum(len(colored_objects(caption)) for caption in record.captions)
-        references += len(record.captions)
-    if not count:
-        raise ValueError("no caption belongs to any of the records: are they of the same split?")
-    return Truthfulness(
-        count, named / count, by_people / references, true / max(named, 1), honest / count, recalled / there
-    )
+    said, true = _tokenized(captions, references)
+    bleu = BleuScorer(n=4)
+    for image in said:
+        bleu += (said[image][0], true[image])
+    rows = [
+        (c["testlen"], min((abs(n - c["testlen"]), n) for n in c["reflen"])[1], *c["guess"], *c["correct"])
+        for c in bleu.ctest
+    ]
+    _, rouge = Rouge().compute_score(true, said)
+    # the length of the set is the base of the document frequencies' logarithm: a single image scores zero
+    _, cider = Cider().compute_score(true, said)
+    return Statistics(list(said), np.array(rows, float), np.asarray(rouge), np.asarray(cider))
 
 
-def colored_objects(caption: str) -> set[tuple[str, str]]:
-    """The (colour, category) pairs that a caption names; things named without a colour are left out."""
-    return {(m.color, m.category) for m in mentions(tokenize(caption)) if m.color}
+def _tokenized(captions: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) -> tuple[dict, dict]:
+    """Captions and references as the scorers want them: image id -> a list of texts, words between single blanks."""
+    if not captions:
+        raise ValueError("there are no captions to score")
+    for image in captions:
+        if not references.get(image):
+            raise ValueError(f"image {image} has a caption but no references: nothing to score it against")
+    said = {image: [" ".join(tokenize(caption))] for image, caption in captions.items()}
+    return said, {image: [" ".join(tokenize(c)) for c in references[image]] for image in captions}
 
 
-NUMBERS = {("two",): 2, ("a", "pair", "of"): 2, ("three",): 3, ("a", "group", "of"): 3}
-RELATIONS = {("above",): "above", ("below",): "below", ("left", "of"): "left", ("right", "of"): "right"} | {
-    ("next", "to"): "next to"
+# -------------------------------------------------------------------------------------------------------- intervals
+
+
+def bootstrap(
+    measured: Statistics,
+    other: Statistics | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Score]:
+    """Every score with its 95 % interval over images; of the difference `measured` - `other`, if there is another.
+
+    The set is drawn anew `resamples` times, its images with replacement (Efron 1979; for BLEU: Koehn 2004); the margin
+    is 1.96 standard deviations of the redrawn scores, the reported score stands in its middle. Two systems are compared
+    on the same draws. Raises ValueError if they did not caption the same images.
+    """
+    images = len(measured.ids)
+    if other is not None and other.ids != measured.ids:
+        if set(other.ids) != set(measured.ids):
+            raise ValueError("the two results are not of the same images: no paired comparison")
+        order = [other.ids.index(image) for image in measured.ids]
+        other = Statistics(measured.ids, other.bleu[order], other.rouge[order], other.cider[order])
+    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples).astype(float)
+    value, drawn = measured.scores(), measured.scores(weights)
+    if other is not None:
+        value = {name: value[name] - score for name, score in other.scores().items()}
+        drawn = {name: drawn[name] - score for name, score in other.scores(weights).items()}
+    return {name: Score(float(value[name]), float(1.96 * drawn[name].std())) for name in value}
+
+
+def verdict(name: str, difference: Score) -> str:
+    """What a difference means, in a sentence."""
+    if abs(difference.value) <= difference.margin:
+        return f"{name}: {difference.value:+.3f} ± {difference.margin:.3f}, no difference that means anything"
+    return f"{name}: {difference.value:+.3f} ± {difference.margin:.3f}, {'better' if difference.value > 0 else 'worse'}"
+
+
+# ------------------------------------------------------------------------------------------------- with Java: METEOR
+
+
+JAVA = {  # what must be beside pycocoevalcap for a scorer, its class
+    "METEOR": ("meteor/meteor-1.5.jar", "pycocoevalcap.meteor.meteor", "Meteor"),
+    "SPICE": ("spice/lib/stanford-corenlp-3.6.0-models.jar", "pycocoevalcap.spice.spice", "Spice"),
 }
+_CHILD = """
+import importlib, json, sys
+module, name = sys.argv[1:]
+true, said = json.load(sys.stdin)
+score, _ = getattr(importlib.import_module(module), name)().compute_score(true, said)
+print(json.dumps(float(score)))
+"""
 
 
-def counts_right(captions: Mapping, records: Iterable) -> tuple[float, int]:
-    """Where a caption counts ("two red kites", "a group of men in blue"): (share that is right, how many it counts).
+def java_score(
+    name: str, captions: Mapping[Id, str], references: Mapping[Id, Sequence[str]], *, seconds: float = 600
+) -> float | str:
+    """METEOR or SPICE of a set, by pycocoevalcap and Java in a process of their own; or a line saying what is missing.
 
-    Comes in: as for `truthfulness`. A group is three, as the drawn sample's people have it. Things named without a
-    colour are left out.
+    After `seconds` that process and its Java are stopped. SPICE needs Stanford's models (once, over the network:
+    `python -c "from pycocoevalcap.spice.spice import Spice; Spice()"`).
     """
-    right = said = 0
-    for record, tokens in _captioned(captions, records):
-        there = Counter((i.attributes.get("color"), i.category) for i in record.instances)
-        for mention in mentions(tokens):
-            start = mention.start
-            while start and tokens[start - 1] in COLORS | SIZES:
-                start -= 1
-            number = next((n for words, n in NUMBERS.items() if words == tuple(tokens[:start][-len(words) :])), None)
-            if mention.color and number:
-                said, right = said + 1, right + (there[mention.color, mention.category] == number)
-    return right / max(said, 1), said
+    data, module, kind = JAVA[name]
+    if shutil.which("java") is None:
+        return f"{name} needs Java: no `java` was found"
+    home = Path(next(iter(find_spec("pycocoevalcap").submodule_search_locations)))
+    if not (home / data).exists():
+        return f"{name} needs {data} beside pycocoevalcap: it is not there"
+    said, true = _tokenized(captions, references)
+    keys = {image: str(i) for i, image in enumerate(said)}
+    content = json.dumps([{keys[i]: c for i, c in table.items()} for table in (true, said)])
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, module, kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that its Java can be stopped with it
+    )
+    try:
+        out, complaint = child.communicate(content, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        return f"{name} was stopped after {seconds:.0f} seconds"
+    if child.returncode:
+        return f"{name} failed: {complaint.strip().splitlines()[-1] if complaint.strip() else child.returncode}"
+    return float(json.loads(out.strip().splitlines()[-1]))
 
 
-def relations_right(captions: Mapping, records: Iterable) -> tuple[float, int]:
-    """Where a caption relates two things ("a red kite above a boat"): (share that is right, how many it relates).
+# ---------------------------------------------------------------------------------------------- what they are like
 
-    Comes in: as for `truthfulness`, and records that know their size. Above, below, to the left and to the right of
-    are true where this is the longer way from centre to centre; next to, where the two stand side by side and both the
-    gap between them and the height between their centres are at most a seventh of the picture. A thing that is not in
-    the picture is in no relation. Things named without a colour are left out.
+
+def portrait(captions: Mapping[Id, str], words: Iterable[str], learned: Iterable[str] = ()) -> dict[str, float]:
+    """What captions are like, whoever they are of: lengths, variety, and what was learned by heart.
+
+    Comes in: captions by image id, the `words` a model could say, the captions it has `learned` from. Goes out: the
+    mean length in words, how many of its words it used, how many never, the share of captions said once only, and the
+    share that is a training caption word for word.
     """
-    right = said = 0
-    for record, tokens in _captioned(captions, records):
-        for a, b in pairwise(mentions(tokens)):
-            between = tuple(tokens[a.end : b.start])
-            relation = next((name for words, name in RELATIONS.items() if _holds(between, words)), None)
-            if relation and a.color and b.color:
-                first, second = (_extent(record.instances, m.color, m.category) for m in (a, b))
-                said += 1
-                right += bool(first and second and _related(first, second, relation, record.width / 7))
-    return right / max(said, 1), said
+    said = [tuple(tokenize(caption)) for caption in captions.values()]
+    known, used = set(words), {word for caption in said for word in caption}
+    by_heart = {tuple(tokenize(caption)) for caption in learned}
+    times = Counter(said)
+    shares = {
+        "mean length": sum(map(len, said)) / len(said),
+        "words used": len(used & known),
+        "words never used": len(known - used),
+        "distinct captions": len(times) / len(said),
+    }
+    return shares | ({"copied from training": sum(c in by_heart for c in said) / len(said)} if by_heart else {})
 
 
-def _captioned(captions: Mapping, records: Iterable) -> Iterator[tuple[object, list[str]]]:
-    """The records that have a caption, with its words."""
-    return ((record, tokenize(captions[record.image_id])) for record in records if record.image_id in captions)
+# -------------------------------------------------------------------------------------------------------- results
 
 
-def _holds(tokens: tuple[str, ...], words: tuple[str, ...]) -> bool:
-    return any(tokens[i : i + len(words)] == words for i in range(len(tokens)))
+def save_results(path: str | Path, captions: Mapping[Id, str]) -> None:
+    """Captions as COCO's results JSON: what pycocotools' `loadRes` and COCO's evaluation read."""
+    rows = [{"image_id": image, "caption": caption} for image, caption in captions.items()]
+    Path(path).write_text(json.dumps(rows, ensure_ascii=False, indent=0), encoding="utf-8")
 
 
-def _extent(instances: Iterable, color: str, category: str) -> tuple[float, float, float, float] | None:
-    """The box (left, top, right, bottom) around all things of this colour and category; None without any."""
-    boxes = [i.box for i in instances if (i.attributes.get("color"), i.category) == (color, category)]
-    if not boxes:
-        return None
-    x, y, width, height = np.array(boxes).T
-    return x.min(), y.min(), (x + width).max(), (y + height).max()
+def load_results(path: str | Path, images: Iterable[Id]) -> dict[Id, str]:
+    """Read COCO's results JSON: the caption of every one of these images.
 
-
-def _related(a: Sequence[float], b: Sequence[float], relation: str, near: float) -> bool:
-    across, down = (b[0] + b[2] - a[0] - a[2]) / 2, (b[1] + b[3] - a[1] - a[3]) / 2  # from a's centre to b's
-    if relation == "next to":
-        return 0 <= max(b[0] - a[2], a[0] - b[2]) <= near and abs(down) <= near
-    far = {"above": down, "below": -down, "left": across, "right": -across}[relation]
-    return 0 < max(abs(across), abs(down)) == far
-
-
-# -------------------------------------------------------------------------------------------------------- grounding
-
-
-class Look(NamedTuple):
-    """One look at a named thing: is attention's peak in its mask, how much of attention is, how large is the mask."""
-
-    category: str
-    hit: bool
-    mass: float
-    chance: float  # the mask's share of the picture: what a random look would hit
-
-
-def grounding(tokens: Sequence[str], attention: np.ndarray, instances: Sequence) -> list[Look]:
-    """For every noun of a caption whose category is annotated: did the model look at it while saying it?
-
-    `tokens` are the caption's T words, `attention` (>= T, R) their maps, R = side * side regions row by row over the
-    whole picture, `instances` the picture's objects as pairs (category, mask), the masks bool (height, width) of one
-    size. A peak is the centre of its region.
+    Raises FileNotFoundError, or a ValueError that says which image is unknown, missing, repeated or without a caption.
     """
-    looks = []
-    for mention in mentions(tokens):
-        masks = [mask for category, mask in instances if category == mention.category]
-        if not masks:
-            continue
-        mask = np.logical_or.reduce(masks)
-        weights = attention[mention.end - 1]
-        side = round(len(weights) ** 0.5)
-        row, column = divmod(int(weights.argmax()), side)
-        height, width = mask.shape
-        hit = mask[int((row + 0.5) * height / side), int((column + 0.5) * width / side)]
-        share = _cell_shares(mask, side)
-        looks.append(Look(mention.category, bool(hit), float(weights @ share.ravel()), float(mask.mean())))
-    return looks
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there are no results at {path}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a results file: {error}") from None
+    if not isinstance(rows, list):
+        raise ValueError(f"{path} is not a results file: it should be a list of objects with image_id and caption")
+    wanted, captions = set(images), {}
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or not _is_id(row.get("image_id")):
+            raise ValueError(f"{path}: entry {number} is not an object with image_id and caption")
+        image = row["image_id"]
+        if image not in wanted:
+            raise ValueError(f"{path}: entry {number} captions image {image}, which is not in this split")
+        if image in captions:
+            raise ValueError(f"{path}: image {image} has two captions, the second is entry {number}")
+        if not tokenize(row["caption"]):
+            raise ValueError(f"{path}: the caption of image {image} (entry {number}) has no words")
+        captions[image] = row["caption"]
+    missing = wanted - captions.keys()
+    if missing:
+        some = ", ".join(map(str, sorted(missing, key=str)[:3]))
+        raise ValueError(f"{path}: {len(missing)} of {len(wanted)} images have no caption, such as {some}")
+    return captions
 
 
-def _cell_shares(mask: np.ndarray, side: int) -> np.ndarray:
-    """The share of each grid cell that the mask covers: (height, width) bool -> (side, side)."""
-    rows = np.arange(mask.shape[0]) * side // mask.shape[0]
-    columns = np.arange(mask.shape[1]) * side // mask.shape[1]
-    cells = rows[:, None] * side + columns
-    counts = np.bincount(cells.ravel(), minlength=side * side)
-    return (np.bincount(cells.ravel(), mask.ravel(), minlength=side * side) / np.maximum(counts, 1)).reshape(side, side)
+def _is_id(value: object) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)

@@ -466,7 +466,7 @@ COURSE = (
     ("0  Dataset", ("coco", "sample_data")),
     ("1  Preliminaries", ("vocabulary", "data_loader", "model")),
     ("2  Training", ("detector", "training", "checkpoint")),
-    ("3  Inference", ("decoding", "metrics", "visualize")),
+    ("3  Inference", ("decoding", "metrics", "truth", "visualize")),
 )
 
 

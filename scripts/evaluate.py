@@ -1,8 +1,12 @@
 """How good is a trained captioner? python -m scripts.evaluate --checkpoint runs/sample/model [--split val]
 
-Prints, and writes into the checkpoint's folder as `scores-<split>.json`: the perplexity of the true captions; and where
-the dataset says which things of which colour are in its pictures, how much of what greedy captions name is there, and
-whether attention looks at it.
+Captions every image of a split once and measures: perplexity of the true captions, BLEU, ROUGE-L and CIDEr-D with 95 %
+intervals, what the captions are like, what they name that is not there, whether attention looks at what they name.
+Several checkpoints caption together, as an ensemble. Beside the (first) checkpoint it leaves `captions-<split>.json`
+(COCO's results format), `scores-<split>.json` and `captions-<split>.html`: the best, the worst, and some by chance.
+
+`--results FILE` measures captions in COCO's format, whoever made them; `--against FILE` tells whether the difference to
+other captions of the same images means anything.
 """
 
 from __future__ import annotations
@@ -13,67 +17,177 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 import checkpoint
 import coco
-from data_loader import get_loader
-from decoding import Hypothesis, decode
-from metrics import counts_right, grounding, relations_right, truthfulness
+import config
+import metrics
+from data_loader import Transform, get_loader
+from decoding import Ensemble, Hypothesis, beam, decode, greedy, sample
+from features import fingerprint
 from model import best_device
-from scripts.train import home_of, pictures
+from scripts.page import captions_page
+from scripts.train import home_of, pictures, records_of
 from training import best_precision, evaluate
+from truth import counts_right, grounding, hallucination, relations_right, truthfulness
 from vocabulary import Vocabulary
 
+Captions = dict[int | str, str]
 
-def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
-    """Reads the command line, measures, prints and writes; returns the scores."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--checkpoint", default="runs/sample/model", help="a folder (default: runs/sample/model)")
-    parser.add_argument("--dataset", help="default: the one it was trained on")
-    parser.add_argument("--split", default="val", help="default: val")
-    parser.add_argument("--limit", type=int, help="only the first so many images")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    options = parser.parse_args(arguments)
-    device = best_device(options.device)
-    precision = best_precision(device)
-    folder = Path(options.checkpoint)
-    model, vocabulary, about = checkpoint.load(folder, device)
-    settings = about.get("settings", {})
-    dataset = options.dataset or settings.get("dataset", "sample")
-    records = coco.load(dataset, options.split)[: options.limit]
-    longest = settings.get("caption_words", 20)
-    served = pictures(records, model.encoder, home_of(dataset), precision, part=options.limit is not None)
-    loader = get_loader(records, vocabulary, **served, max_words=longest, shuffle=False)
-    scores: dict[str, float] = {"images": len(records), "perplexity": evaluate(model, loader, device, precision)}
-    if any("color" in instance.attributes for record in records for instance in record.instances):
-        said = decode(model, loader, max_length=longest + 1)
-        scores |= truth(said, records, vocabulary)
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+    """Reads the command line, captions, measures, prints and writes; returns the scores."""
+    options = parse(arguments)
+    if options.results:
+        scores, stem = {}, Path(options.results).with_suffix("")
+        records = coco.load(options.dataset, options.split)[: options.limit]
+        captions = metrics.load_results(options.results, (record.image_id for record in records))
+    else:
+        scores, captions, records = say(options)
+        stem = Path(options.out or options.checkpoint[0]) / f"captions-{options.split}"
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        metrics.save_results(stem.with_suffix(".json"), captions)
+    references = {record.image_id: record.captions for record in records}
+    measured = metrics.statistics(captions, references)
+    with_margins = metrics.bootstrap(measured)
+    scores |= {name: score.value for name, score in with_margins.items()} | about_objects(captions, records)
+    for name in metrics.JAVA if options.java else ():
+        outcome = metrics.java_score(name, captions, references, seconds=options.java)
+        if isinstance(outcome, str):
+            print(outcome)
+        else:
+            scores[name] = outcome
     for name, value in scores.items():
-        print(f"{name:20} {value:.3f}" if isinstance(value, float) else f"{name:20} {value}")
-    (folder / f"scores-{options.split}.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+        margin = f" ± {with_margins[name].margin:.3f}" if name in with_margins else ""
+        print(f"{name:22} {value:.3f}{margin}" if isinstance(value, float) else f"{name:22} {value}")
+    if options.against:
+        other = metrics.statistics(metrics.load_results(options.against, captions), references)
+        print(f"against {options.against}:")
+        for name, difference in metrics.bootstrap(measured, other).items():
+            print(" ", metrics.verdict(name, difference))
+    scores |= {"margins": {name: score.margin for name, score in with_margins.items()}}
+    name = f"{stem.name}-scores.json" if options.results else f"scores-{options.split}.json"
+    stem.with_name(name).write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    by_image = dict(zip(measured.ids, measured.cider.tolist(), strict=True))
+    stem.with_suffix(".html").write_text(captions_page(records, captions, by_image), encoding="utf-8")
+    print(f"captions with their pictures: {stem.with_suffix('.html')}")
     return scores
 
 
-def truth(said: dict[int | str, Hypothesis], records: list[coco.Record], vocabulary: Vocabulary) -> dict[str, float]:
-    """Of what captions name, how much is there; and where attention's peak lies when they name it. Shares, 0 to 1."""
+def say(options: argparse.Namespace) -> tuple[dict, Captions, list[coco.Record]]:
+    """Caption the split with the model, or the ensemble; what only a model can be asked is measured here."""
+    device = best_device(options.device)
+    loaded = [checkpoint.load(folder, device) for folder in options.checkpoint]
+    vocabulary, about = loaded[0].vocabulary, loaded[0].about
+    if any(other.vocabulary.words != vocabulary.words for other in loaded):
+        raise ValueError("these checkpoints do not know the same words: no ensemble")
+    model = loaded[0].model if len(loaded) == 1 else Ensemble([one.model for one in loaded]).eval()
+    settings = about.get("settings", {})
+    dataset = options.dataset or settings.get("dataset", "sample")
+    if options.split == "held-out":
+        if not settings.get("hold_out"):
+            raise ValueError(f"{options.checkpoint[0]} was trained with nothing held out: --split val or test")
+        records = records_of(config.Config(dataset=dataset, hold_out=settings["hold_out"], seed=settings["seed"]))[1]
+        records = records[: options.limit]
+    else:
+        records = coco.load(dataset, options.split)[: options.limit]
+    longest = settings.get("caption_words", 20)
+    part = options.limit is not None or options.split == "held-out"
+    served = seen_by([one.model.encoder for one in loaded], records, dataset, device, part)
+    loader = get_loader(records, vocabulary, **served, max_words=longest, shuffle=False)
+    scores = {"images": len(records), "perplexity": evaluate(model, loader, device, best_precision(device))}
+    search, how = search_of(options)
+    said = decode(model, loader, search, max_length=options.max_length or longest + 1, **how)
     captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
+    same = Path(dataset) == Path(settings.get("dataset", "sample"))
+    learned = [c for r in coco.load(dataset, "train", instances=False) for c in r.captions] if same else []
+    scores |= {"unfinished": sum(not hypothesis.finished for hypothesis in said.values()) / len(said)}
+    scores |= metrics.portrait(captions, vocabulary.words[4:], learned) | pointing(said, records, vocabulary)
+    return scores, captions, records
+
+
+def seen_by(encoders: list, records: list[coco.Record], dataset: str, device: torch.device, part: bool) -> dict:
+    """What a loader serves to all of these encoders: cached features if they are one and the same, else pictures."""
+    if len({fingerprint(encoder) for encoder in encoders}) == 1:
+        return pictures(records, encoders[0], home_of(dataset), best_precision(device), part=part)
+    sizes = {encoder.image_size for encoder in encoders}
+    if len(sizes) > 1:
+        raise ValueError(f"these checkpoints see pictures of {sorted(sizes)} pixels: an ensemble needs one size")
+    return {"transform": Transform(sizes.pop())}
+
+
+def search_of(options: argparse.Namespace) -> tuple:
+    """The search the command line asks for, and its settings."""
+    rules = {"min_length": options.min_length, "no_repeat": options.no_repeat}
+    if options.temperature is not None:
+        generator = torch.Generator(best_device(options.device)).manual_seed(options.seed)
+        return sample, rules | {"temperature": options.temperature, "top_p": options.top_p, "generator": generator}
+    if options.width == 1:
+        return greedy, rules
+    return beam, rules | {"width": options.width, "length_penalty": options.length_penalty}
+
+
+def about_objects(captions: Captions, records: list[coco.Record]) -> dict[str, float]:
+    """What captions name against what is annotated: shares, 0 to 1; nothing where nothing is annotated."""
+    if not any(record.instances for record in records):
+        return {}
+    h = hallucination(captions, records)
+    scores = {"CHAIR-i": h.chair_i, "CHAIR-s": h.chair_s, "object recall": h.recall, "objects named": h.mentions}
+    if not any("color" in instance.attributes for record in records for instance in record.instances):
+        return scores
     t = truthfulness(captions, records)
-    scores = {"pairs named": t.named, "true pairs": t.true_share, "true captions": t.true_captions, "recall": t.recall}
+    scores |= {"pairs named": t.named, "true pairs": t.true_share, "true captions": t.true_captions, "recall": t.recall}
     for name, (right, cases) in (
         ("counts", counts_right(captions, records)),
         ("relations", relations_right(captions, records)),
     ):
         scores |= {f"{name} said": cases} | ({f"{name} right": right} if cases else {})
+    return scores
+
+
+def pointing(said: dict[int | str, Hypothesis], records: list[coco.Record], vocabulary: Vocabulary) -> dict[str, float]:
+    """Where attention's peak lies when a caption names something that is annotated. Shares, 0 to 1."""
     looks = []
     for record in records:
         hypothesis = said[record.image_id]
-        if hypothesis.attention is not None:
+        if hypothesis.attention is not None and record.instances:
             words = [vocabulary.words[i] for i in hypothesis.ids]
             things = [(i.category, i.mask(record.height, record.width)) for i in record.instances]
             looks += grounding(words, hypothesis.attention.numpy(), things)
-    if looks:
-        hits, mass, chance = (sum(column) / len(looks) for column in list(zip(*looks, strict=True))[1:])
-        scores |= {"nouns looked at": len(looks), "peak in mask": hits, "mass in mask": mass, "by chance": chance}
-    return scores
+    if not looks:
+        return {}
+    hits, mass, chance = (sum(column) / len(looks) for column in list(zip(*looks, strict=True))[1:])
+    return {"nouns looked at": len(looks), "peak in mask": hits, "mass in mask": mass, "by chance": chance}
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    add("--checkpoint", nargs="+", default=["runs/sample/model"], help="folders; several caption as an ensemble")
+    add("--results", metavar="FILE", help="measure these captions (COCO's results JSON), no model")
+    add("--against", metavar="FILE", help="other captions of the same images: does the difference mean anything?")
+    add("--dataset", help="default: the one it was trained on")
+    add("--split", default="val", help='default: val; "held-out": what scripts.train --hold-out kept apart')
+    add("--limit", type=int, help="only the first so many images")
+    add("--out", metavar="FOLDER", help="where captions and scores go (default: the first checkpoint's folder)")
+    add("--width", type=int, default=5, help="beam width; 1: greedy (default: 5)")
+    add("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
+    add("--temperature", type=float, help="draw the words at random instead; 1: as likely as the model has them")
+    add("--top-p", type=float, default=1.0, help="draw among the likeliest words of so much probability (default: 1)")
+    add("--seed", type=int, default=0, help="of the drawing (default: 0)")
+    add("--no-repeat", type=int, default=0, metavar="N", help="no run of N words occurs twice in a caption")
+    add("--min-length", type=int, default=1, help="words (default: 1)")
+    add("--max-length", type=int, help="words and <end> (default: as long as the captions it learned from)")
+    add("--java", type=float, default=0, metavar="SECONDS", help="METEOR and SPICE, too, each for so long at most")
+    add("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    options = parser.parse_args(arguments)
+    if options.results and not options.dataset:
+        parser.error("--results needs --dataset: whose references?")
+    if options.width < 1:
+        parser.error("--width must be 1 or more")
+    return options
 
 
 if __name__ == "__main__":

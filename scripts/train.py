@@ -27,6 +27,7 @@ from decoders import DECODERS
 from decoding import decode, greedy
 from detector import WordDetector, fit_detector
 from features import extract, file_of
+from metrics import statistics
 from model import Captioner, EncoderCNN, best_device
 from training import Plan, best_precision, fit
 from vocabulary import Vocabulary
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     options, cfg = parse(arguments)
     device = best_device(options.device)
     torch.manual_seed(cfg.seed)
-    train, val = (coco.load(cfg.dataset, split, instances=False)[: options.limit] for split in ("train", "val"))
+    train, val = (records[: options.limit] for records in records_of(cfg))
     train = part_of(train, cfg.subset, cfg.seed)
     vocabulary = words_of(cfg, train)
     home = home_of(cfg.dataset)
@@ -68,7 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
                 seed=cfg.seed,
                 workers=options.workers,
             )
-            for learns, records, part in ((True, train, options.limit or cfg.subset), (False, val, options.limit))
+            for learns, records, part in (
+                (True, train, options.limit or cfg.subset or cfg.hold_out),
+                (False, val, options.limit or cfg.hold_out),
+            )
         ]
         first = next(iter(loaders[1]))
 
@@ -77,12 +81,21 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             caption = next(iter(decode(model, [first], greedy, max_length=cfg.caption_words + 1).values()))
             print(
                 f"epoch {row['epoch']:2}  train {row['train_perplexity']:7.2f}  val {row['val_perplexity']:7.2f}  "
+                f"{'CIDEr-D {:.3f}  '.format(row['score']) if 'score' in row else ''}"
                 f"{row['seconds']:5.0f} s  {vocabulary.decode(caption.ids)!r}",
                 flush=True,
             )
 
+        def cider(model: Captioner) -> float:
+            said = decode(model, loaders[1], greedy, max_length=cfg.caption_words + 1)
+            captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
+            return float(statistics(captions, {r.image_id: r.captions for r in val}).scores()["CIDEr-D"])
+
         keeper = checkpoint.Keeper(folder, vocabulary, about)
-        return fit(model, *loaders, plan, after_epoch=[say], keeper=keeper, device=device, autocast=precision)
+        score = {"perplexity": None, "cider": cider}[cfg.select_on]
+        return fit(
+            model, *loaders, plan, score=score, after_epoch=[say], keeper=keeper, device=device, autocast=precision
+        )
 
     began = time.perf_counter()
     history = learn(model, cfg.plan(), run / "frozen" if cfg.tune_epochs else run)
@@ -102,6 +115,19 @@ def main(arguments: Sequence[str] | None = None) -> Path:
 def home_of(dataset: str) -> Path:
     """Where the runs on a dataset lie, and what they share: the small encoder, the features."""
     return Path("runs") / Path(dataset).name
+
+
+def records_of(cfg: config.Config) -> tuple[list[coco.Record], list[coco.Record]]:
+    """What to train and what to validate on: two splits, or the training split less those of its pictures held out."""
+    train = coco.load(cfg.dataset, "train", instances=False)
+    if cfg.hold_out is None:
+        return train, coco.load(cfg.dataset, "val", instances=False)
+    if not 0 < cfg.hold_out < len(train):
+        raise ValueError(
+            f"--hold-out takes 1 to {len(train) - 1} of the {len(train)} training pictures, not {cfg.hold_out}"
+        )
+    held = set(np.random.default_rng(cfg.seed).permutation(len(train))[: cfg.hold_out].tolist())
+    return [r for i, r in enumerate(train) if i not in held], [r for i, r in enumerate(train) if i in held]
 
 
 def part_of(records: list[coco.Record], captions: int | None, seed: int) -> list[coco.Record]:

@@ -1,6 +1,7 @@
 """What a user relies on in evaluate, compare, convert and download: numbers in files, a dataset like any other."""
 
 import functools
+import html
 import http.server
 import json
 import threading
@@ -16,6 +17,7 @@ from PIL import Image
 import checkpoint
 import coco
 import config
+import metrics
 import sample_data
 from scripts import caption, compare, convert, download, evaluate, presets, train
 from vocabulary import Vocabulary
@@ -58,7 +60,49 @@ def test_evaluate_measures_and_writes(folder, capsys):
     assert scores["perplexity"] == pytest.approx(min(row["val_perplexity"] for row in history), rel=1e-3)
     assert scores["images"] == 3 and 0 <= scores["true pairs"] <= 1
     assert json.loads((run / "scores-val.json").read_text()) == scores
-    assert "perplexity" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("perplexity", "BLEU-4", "CIDEr-D", "CHAIR-i", "peak in mask", " ± "))
+    captions = metrics.load_results(run / "captions-val.json", [r.image_id for r in coco.load("sample", "val")])
+    page = (run / "captions-val.html").read_text()
+    assert page.count("data:image/jpeg") == 9 and "http" not in page  # three best, worst, by chance: all of them
+    assert all(html.escape(caption) in page for caption in captions.values())
+
+
+def test_results_of_anyone_are_measured_and_compared(folder, capsys):
+    records = coco.load("sample", "val")
+    for name, which in (("people", 0), ("others", 1)):
+        metrics.save_results(folder / f"{name}.json", {r.image_id: r.captions[which] for r in records})
+    how = ["--dataset", "sample", "--results", str(folder / "people.json")]
+    scores = evaluate.main([*how, "--against", str(folder / "others.json")])
+    assert scores["BLEU-1"] == pytest.approx(1) and scores["CHAIR-i"] == 0  # the references hold the captions
+    assert json.loads((folder / "people-scores.json").read_text()) == scores and (folder / "people.html").exists()
+    assert "CIDEr-D: " in capsys.readouterr().out
+    evaluate.main([*how, "--against", str(folder / "people.json")])
+    assert capsys.readouterr().out.count("no difference that means anything") == 6
+
+
+def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
+    how = ["--preset", "lstm", "--hold-out", "3", "--select-on", "cider"]
+    runs = [str(train.main([*QUICK, *how, "--seed", "5", "--name", name])) for name in ("a", "b")]
+    assert "CIDEr-D" in capsys.readouterr().out
+    alone = evaluate.main(["--checkpoint", runs[0], "--split", "held-out"])
+    both = evaluate.main(["--checkpoint", *runs, "--split", "held-out", "--out", "both"])
+    assert alone["images"] == 3 and both["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-3)  # twins
+    held = {row["image_id"] for row in json.loads((folder / "both/captions-held-out.json").read_text())}
+    assert held < {record.image_id for record in coco.load("sample", "train")}
+    learned, validated = train.records_of(config.for_dataset("sample", "lstm", {"hold_out": "3", "seed": "5"}))
+    assert {r.image_id for r in validated} == held and len(learned) == 5 and not held & {r.image_id for r in learned}
+    with pytest.raises(ValueError, match="hold-out"):
+        train.main([*QUICK, "--hold-out", "8"])
+
+
+@pytest.mark.parametrize("how", [["--width", "1"], ["--temperature", "0.8", "--top-p", "0.9"], ["--no-repeat", "1"]])
+def test_every_search_is_at_hand(folder, how):
+    run = train.main([*QUICK, "--preset", "rnn"])
+    evaluate.main(["--checkpoint", str(run), *how, "--max-length", "6", "--min-length", "4"])
+    for row in json.loads((run / "captions-val.json").read_text()):
+        words = row["caption"].split()
+        assert 4 <= len(words) <= 6 and ("--no-repeat" not in how or len(set(words)) == len(words))
 
 
 def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys):

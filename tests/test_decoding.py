@@ -9,8 +9,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import detector
 from data_loader import Transform, get_loader
-from decoding import END, PAD, START, UNK, Hypothesis, beam, decode, greedy
-from model import DecoderRNN
+from decoders import DECODERS
+from decoding import END, PAD, START, UNK, Ensemble, Hypothesis, beam, beams, decode, greedy, sample
+from model import Captioner, DecoderRNN
 from vocabulary import SPECIALS, Vocabulary
 
 FEATURES = (4, 6)  # R, E
@@ -92,7 +93,7 @@ def test_a_wide_beam_is_exhaustive_search(penalty):
     every = [[*start, END] for n in range(4) for start in product(say[1:], repeat=n)]
     for seed in range(3):
         model, pictures = decoder(seed, words=3, end=-1.0), features(2, seed)
-        found = beam(model, pictures, width=300, length_penalty=penalty, max_length=4)
+        found = beam(model, pictures, width=300, length_penalty=penalty, max_length=4, min_length=0)
         for picture, hypothesis in zip(pictures, found, strict=True):
             scores = {tuple(ids): sum(scored(model, picture, ids)[0]) / len(ids) ** penalty for ids in every}
             best = max(scores, key=scores.get)
@@ -105,7 +106,7 @@ def test_the_batched_beam_is_the_plain_one(width):
     found, lengths = [], set()
     for seed, penalty in product(range(5), (0.0, 1.0)):
         model, pictures = decoder(seed, end=1.0), features(5, seed)
-        options = {"width": width, "length_penalty": penalty, "max_length": 8}
+        options = {"width": width, "length_penalty": penalty, "max_length": 8, "min_length": 0}
         found = captions(beam(model, pictures, **options))
         assert found == [plain_beam(model, picture, width, penalty, 8) for picture in pictures]
         lengths |= set(map(len, found))
@@ -185,8 +186,12 @@ def test_a_model_that_never_ends_is_stopped(search):
 
 
 @pytest.mark.parametrize("search", [greedy, beam])
-def test_a_model_that_ends_at_once_has_an_empty_caption(search):
-    for hypothesis in search(decoder(end=1e3), features(3)):
+def test_a_model_that_ends_at_once_says_as_much_as_it_must(search):
+    for least in (1, 3):
+        for hypothesis in search(decoder(end=1e3), features(3), min_length=least):
+            assert len(hypothesis.ids) == least + 1 and hypothesis.finished
+            assert max(hypothesis.logprobs[:-1]) < -900  # as the model has it
+    for hypothesis in search(decoder(end=1e3), features(3), min_length=0):
         assert hypothesis.ids == [END] and hypothesis.finished and hypothesis.score == pytest.approx(0, abs=1e-4)
 
 
@@ -207,6 +212,155 @@ def test_what_is_banned_is_never_said(search):
 
 def test_the_specials_are_the_vocabularys():
     assert (Vocabulary.pad, Vocabulary.start, Vocabulary.end, Vocabulary.unk) == (PAD, START, END, UNK)
+
+
+@pytest.mark.parametrize("search", [greedy, sample, beam])
+def test_no_run_of_words_is_said_twice(search):
+    repeats = {n: 0 for n in (0, 1, 2, 3)}
+    for seed, n in product(range(4), repeats):
+        torch.manual_seed(seed)
+        for hypothesis in search(decoder(seed, end=-3.0), features(10, seed), no_repeat=n, max_length=12):
+            for length in (1, 2, 3):
+                runs = [tuple(hypothesis.ids[i : i + length]) for i in range(len(hypothesis.ids) - length + 1)]
+                if length == (n or 2):
+                    repeats[n] += len(runs) - len(set(runs))
+    assert repeats[0] > 10 and not repeats[1] + repeats[2] + repeats[3]
+
+
+@pytest.mark.parametrize("search", [greedy, sample, beam])
+def test_when_every_word_is_used_up_the_caption_ends(search):
+    for hypothesis in search(decoder(words=3, end=-1e4), features(4), no_repeat=1, min_length=10):
+        assert len(hypothesis.ids) == 4 and sorted(hypothesis.ids[:3]) == [4, 5, 6] and hypothesis.finished
+
+
+@pytest.mark.parametrize(
+    "search, wrong",
+    [
+        (greedy, {"max_length": 0}),
+        (greedy, {"no_repeat": -1}),
+        (sample, {"temperature": 0.0}),
+        (sample, {"top_p": 0.0}),
+        (sample, {"top_k": 0}),
+        (beam, {"width": 0}),
+        (beam, {"width": 5, "groups": 2}),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(search, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        search(decoder(), features(2), **wrong)
+
+
+# --- drawing at random
+
+
+def drawn(count: int, **options) -> tuple[Tensor, Tensor]:
+    """How often each word comes first in `count` draws for one picture, and the model's probabilities for it."""
+    model, picture = decoder(2, words=5), features(1)
+    hypotheses = sample(model, picture.expand(count, -1, -1), max_length=1, min_length=0, banned=(), **options)
+    counts = torch.bincount(torch.tensor([h.ids[0] for h in hypotheses]), minlength=9)
+    memory = model.prepare(picture)
+    with torch.no_grad():
+        logits, _, _ = model.step(torch.tensor([START]), memory.state, memory)
+    return counts / count, logits[0].softmax(-1)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_words_are_drawn_as_often_as_they_are_likely(temperature):
+    shares, own = drawn(20_000, temperature=temperature, generator=seeded())
+    expected = own ** (1 / temperature) / (own ** (1 / temperature)).sum()
+    assert expected.max() < 0.9  # there is something to choose
+    assert (shares - expected).abs().max() < 4 * (0.25 / 20_000) ** 0.5
+
+
+def test_only_the_likeliest_words_are_drawn():
+    _, own = drawn(1)
+    order = own.argsort(descending=True)
+    for k in (1, 2, 4):
+        shares, _ = drawn(5_000, top_k=k, generator=seeded())
+        assert set(shares.nonzero().flatten().tolist()) == set(order[:k].tolist())
+        assert (shares[order[:k]] - own[order[:k]] / own[order[:k]].sum()).abs().max() < 0.04
+    sums = own[order].cumsum(0)
+    for words in (1, 2, 3):
+        shares, _ = drawn(5_000, top_p=float(sums[words - 1]) - 1e-4, generator=seeded())
+        assert set(shares.nonzero().flatten().tolist()) == set(order[:words].tolist())
+
+
+def test_a_seed_draws_the_same_again():
+    model, pictures = decoder(1), features(12)
+    first, again, other = (captions(sample(model, pictures, generator=seeded(s))) for s in (1, 1, 2))
+    assert first == again != other
+    for picture, hypothesis in zip(pictures, sample(model, pictures, temperature=0.7, top_k=3), strict=True):
+        assert hypothesis.logprobs == pytest.approx(scored(model, picture, hypothesis.ids)[0], abs=1e-4)
+
+
+# --- the n best, and groups that differ
+
+
+def test_the_n_best_are_different_captions_in_order():
+    for seed in range(3):
+        model, pictures = decoder(seed, end=1.0), features(5, seed)
+        for picture, found in zip(pictures, beams(model, pictures, width=6, max_length=8), strict=True):
+            assert len({tuple(h.ids) for h in found}) == len(found) > 1
+            assert [h.finished for h in found] == sorted([h.finished for h in found], reverse=True)
+            for some in (True, False):
+                scores = [h.score for h in found if h.finished is some]
+                assert scores == sorted(scores, reverse=True)
+            for h in found:
+                assert h.logprobs == pytest.approx(scored(model, picture, h.ids)[0], abs=1e-4)
+                assert h.score == pytest.approx(sum(h.logprobs) / len(h.ids) ** 0.7, abs=1e-4)
+
+
+def test_groups_say_different_things():
+    first_words, pictures = {}, features(20)
+    for diversity in (0.0, 100.0):
+        found = beams(decoder(4), pictures, width=6, groups=3, diversity=diversity, max_length=6)
+        first_words[diversity] = [len({h.ids[0] for h in hypotheses}) for hypotheses in found]
+        for picture, hypotheses in zip(pictures[:4], found, strict=False):
+            for h in hypotheses:  # what diversity costs is not in the score
+                assert h.logprobs == pytest.approx(scored(decoder(4), picture, h.ids)[0], abs=1e-4)
+    assert min(first_words[100.0]) >= 3 and sum(first_words[0.0]) < sum(first_words[100.0])
+
+
+def test_one_group_without_rivals_is_the_plain_beam():
+    model, pictures = decoder(5, end=1.0), features(8)
+    plain = captions(beam(model, pictures, width=3))
+    assert captions(beam(model, pictures, width=6, groups=2, diversity=0.0)) == plain
+
+
+# --- several models as one
+
+
+def ensemble(*seeds: int, **options) -> Ensemble:
+    return Ensemble([Captioner(torch.nn.Identity(), decoder(seed, **options)) for seed in seeds]).eval()
+
+
+@pytest.mark.parametrize("search", [greedy, beam])
+def test_an_ensemble_of_twins_is_the_model(search):
+    pictures = features(6)
+    alone, twins = search(decoder(3), pictures), search(ensemble(3, 3), [pictures, pictures])
+    for a, b in zip(alone, twins, strict=True):
+        assert a.ids == b.ids and a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+        torch.testing.assert_close(a.attention, b.attention)
+
+
+def test_an_ensemble_says_the_mean_of_the_probabilities():
+    pictures = features(4)
+    for hypothesis, picture in zip(beam(ensemble(1, 2), [pictures, pictures], max_length=6), pictures, strict=True):
+        both = torch.tensor([scored(decoder(seed), picture, hypothesis.ids)[0] for seed in (1, 2)])
+        assert hypothesis.logprobs == pytest.approx(both.exp().mean(0).log().tolist(), abs=1e-4)
+
+
+def test_members_may_be_of_any_kind_but_of_one_vocabulary():
+    members = [Captioner(torch.nn.Identity(), DECODERS[kind](12, FEATURES[1]).eval()) for kind in DECODERS]
+    hypotheses = beam(Ensemble(members), [features(3)] * len(members), width=3, max_length=5)
+    assert [len(h.logprobs) == len(h.ids) for h in hypotheses] == [True] * 3
+    assert hypotheses[0].attention is None  # one of them does not look
+    with pytest.raises(ValueError, match="one vocabulary"):
+        Ensemble([Captioner(torch.nn.Identity(), decoder(words=n)) for n in (8, 9)])
 
 
 # --- a split

@@ -1,258 +1,205 @@
-"""What a user relies on in the measures: captions read as people read them, looks counted rightly."""
+"""What a researcher relies on: the official numbers, honest intervals, results that cannot be mixed up."""
 
-from collections.abc import Sequence
+import json
+import shutil
 
 import numpy as np
 import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+from pycocotools.coco import COCO
 
-import coco
+import metrics
 import sample_data
-import sample_grammar
-from coco import Instance, Record
-from metrics import SYNONYMS, Look, colored_objects, counts_right, grounding, mentions, relations_right, truthfulness
+from coco import load
 from vocabulary import tokenize
 
+ODD = [  # captions as people type them
+    "A man, a woman & a dog (all wet) stand on Main St.",
+    "the clock says 4:45pm!!  it's late..",
+    'A sign that says "STOP" on Sunset Blvd.',
+    "two dogs' bowls, one cat's; isn't it?",
+    "a half-eaten sandwich/salad, etc. on a plate",
+    "Mr. Jones can't fly a kite at 5 p.m. in the U.S.",
+]
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="asks Stanford's tokeniser, which needs Java")
 
-def named(caption: str) -> list[tuple[str | None, str]]:
-    return [(mention.color, mention.category) for mention in mentions(tokenize(caption))]
-
-
-# --- what a caption names
-
-
-@pytest.mark.parametrize(
-    ("caption", "expected"),
-    [
-        ("a dog", [(None, "dog")]),
-        ("Two small red kites above a boat.", [("red", "kite"), (None, "boat")]),
-        ("a red small kite", [("red", "kite")]),
-        ("a black-and-white photo", []),
-        ("a red and white bus", [("white", "bus")]),
-        # the longest name wins
-        ("a hot dog next to a dog", [(None, "hot dog"), (None, "dog")]),
-        ("two hot dogs", [(None, "hot dog")]),
-        ("a black teddy bear and a brown bear", [("black", "teddy bear"), ("brown", "bear")]),
-        (
-            "a baseball bat, a baseball and a baseball glove",
-            [(None, c) for c in ("baseball bat", "sports ball", "baseball glove")],
-        ),
-        # plurals
-        (
-            "women, children, puppies, buses, benches and geese",
-            [(None, c) for c in ("person", "person", "dog", "bus", "bench", "bird")],
-        ),
-        ("knives, oxen, scissors, skis, sheep", [(None, c) for c in ("knife", "cow", "scissors", "skis", "sheep")]),
-        ("people and a person", [(None, "person"), (None, "person")]),
-        # an orange, and what is orange
-        ("an orange", [(None, "orange")]),
-        ("two oranges and an apple", [(None, "orange"), (None, "apple")]),
-        ("an orange and a dog", [(None, "orange"), (None, "dog")]),
-        ("an orange and dogs", [(None, "orange"), (None, "dog")]),
-        ("an orange cat", [("orange", "cat")]),
-        ("an orange small cat", [("orange", "cat")]),
-        ("an orange traffic light", [("orange", "traffic light")]),
-        ("an orange and white cat", [("white", "cat")]),
-        ("a man in orange", [("orange", "person")]),
-        # the colour of people is that of their clothes
-        ("a woman in red", [("red", "person")]),
-        ("two people wearing blue and a kite", [("blue", "person"), (None, "kite")]),
-        ("three small children dressed in yellow", [("yellow", "person")]),
-        ("men dressed in orange", [("orange", "person")]),
-        ("a man in a boat", [(None, "person"), (None, "boat")]),
-        ("a man wearing", [(None, "person")]),
-        ("a man dressed in", [(None, "person")]),
-        ("a dog in red", [(None, "dog")]),
-        ("a man standing beside a red car", [(None, "person"), ("red", "car")]),
-        ("", []),
-    ],
-)
-def test_mentions_are_what_people_would_say_is_named(caption, expected):
-    assert named(caption) == expected
+NO_JAVA = "SPICE needs Java: no `java` was found"
 
 
-def test_a_mention_knows_its_place():
-    tokens = tokenize("a hot dog beside two red fire hydrants")
-    assert [tokens[m.start : m.end] for m in mentions(tokens)] == [["hot", "dog"], ["fire", "hydrants"]]
-    assert [(m.start, m.end) for m in mentions(tokens)] == [(1, 3), (6, 8)]
-    (mention,) = mentions(["dog"])  # also at the caption's very end
-    assert (mention.start, mention.end) == (0, 1)
+@pytest.fixture(scope="module")
+def said_and_meant(tmp_path_factory) -> tuple[dict, dict]:
+    """One caption of each of 60 drawn scenes, and one of the odd ones, against the other four."""
+    folder = tmp_path_factory.mktemp("sample")
+    sample_data.make(folder / "sample", train=60, val=1, test=1)
+    said, meant = {}, {}
+    for i, record in enumerate(load(folder / "sample", "train")):
+        first, *others = record.captions
+        said[record.image_id] = first + (f" {ODD[i % len(ODD)]}" if i % 2 else "")
+        meant[record.image_id] = [*others, f"{others[0]} {ODD[(i + 1) % len(ODD)]}"]
+    return said, meant
 
 
-def test_every_noun_of_the_sample_is_understood():
-    nouns = sample_grammar.category_of_noun()
-    assert len(nouns) > 40 and set(nouns.values()) <= set(SYNONYMS)
-    for noun, category in nouns.items():
-        assert named(f"a small {noun}") == [(None, category)], noun
-        if category == "person":
-            for clothes in ("in", "wearing", "dressed in"):
-                assert named(f"two {noun} {clothes} purple on the grass") == [("purple", "person")], noun
-        else:
-            assert named(f"a tiny purple {noun} on the grass") == [("purple", category)], noun
+def official(said: dict, meant: dict) -> tuple[dict[str, float], dict, dict]:
+    """pycocoevalcap's own pipeline, tokenised by Java: the scores, and the words."""
+    tokenizer = PTBTokenizer()
+    true = tokenizer.tokenize({image: [{"caption": c} for c in captions] for image, captions in meant.items()})
+    said = tokenizer.tokenize({image: [{"caption": c}] for image, c in said.items()})
+    bleu, _ = Bleu(4).compute_score(true, said, verbose=0)
+    scores = {f"BLEU-{n}": value for n, value in enumerate(bleu, 1)}
+    scores |= {"ROUGE-L": Rouge().compute_score(true, said)[0], "CIDEr-D": Cider().compute_score(true, said)[0]}
+    return scores, true, said
 
 
-def test_all_categories_of_coco_are_there_by_their_own_names():
-    assert len(SYNONYMS) == 80
-    for category in SYNONYMS:
-        assert named(f"a {category}") == [(None, category)]
+@needs_java
+def test_scores_are_the_official_ones(said_and_meant, capfd):
+    said, meant = said_and_meant
+    expected, _, words = official(said, meant)
+    assert {i: " ".join(tokenize(c)) for i, c in said.items()} == {i: captions[0] for i, captions in words.items()}
+    scores = metrics.statistics(said, meant).scores()
+    assert 0.05 < scores["BLEU-4"] < 0.95 and scores["CIDEr-D"] > 0.3  # numbers that could differ
+    assert scores == pytest.approx(expected, abs=5e-4)
+    capfd.readouterr()
+    metrics.statistics(said, meant)
+    assert capfd.readouterr() == ("", "")  # quiet
 
 
-# --- truth
+@needs_java
+def test_meteor_is_the_official_one_or_says_why_not(said_and_meant):
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    said, meant = ({i: table[i] for i in list(table)[:8]} for table in said_and_meant)
+    _, true, words = official(said, meant)
+    assert metrics.java_score("METEOR", said, meant) == pytest.approx(Meteor().compute_score(true, words)[0], abs=5e-4)
+    assert "stopped after" in metrics.java_score("METEOR", said, meant, seconds=0.01)
 
 
-def record(image_id: int, *pairs: tuple[str, str], captions: Sequence[str] = ("a dog",)) -> Record:
-    instances = tuple(Instance(category, (0, 0, 1, 1), 1, [], attributes={"color": color}) for color, category in pairs)
-    return Record(image_id, f"{image_id}.png", "val", tuple(captions), instances=instances)
+def test_what_is_missing_for_a_score_is_said(said_and_meant, monkeypatch):
+    monkeypatch.setitem(metrics.JAVA, "SPICE", ("spice/lib/not-there.jar", *metrics.JAVA["SPICE"][1:]))
+    answer = metrics.java_score("SPICE", *said_and_meant)
+    assert answer in ("SPICE needs spice/lib/not-there.jar beside pycocoevalcap: it is not there", NO_JAVA)
+    monkeypatch.setenv("PATH", "")
+    assert metrics.java_score("METEOR", *said_and_meant) == NO_JAVA.replace("SPICE", "METEOR")
 
 
-def test_truthfulness_counts_pairs_and_captions():
-    records = [
-        record(1, ("red", "kite"), ("black", "dog"), captions=["a red kite and a black dog", "a red kite", "a dog"]),
-        record(2, ("blue", "person"), captions=["a man in blue"]),
-        record(3, ("white", "boat"), ("red", "car"), captions=["a boat", "a white boat"]),
-        record(4, ("green", "bench")),  # nobody asked
-    ]
-    captions = {
-        1: "a red kite above a red kite and a black cat",  # one of two pairs
-        2: "a person in blue",  # all there is
-        3: "a boat",  # names nothing with its colour, and so nothing wrong
+def test_bad_captions_score_lower(said_and_meant):
+    said, meant = said_and_meant
+    images = list(said)
+    mixed = dict(zip(images, [said[image] for image in images[2:] + images[:2]], strict=True))
+    good, bad = (metrics.statistics(captions, meant).scores() for captions in (said, mixed))
+    assert all(good[name] > bad[name] for name in ("BLEU-4", "ROUGE-L", "CIDEr-D"))
+
+
+# --- intervals
+
+
+def test_a_result_against_itself_never_differs(said_and_meant):
+    measured = metrics.statistics(*said_and_meant)
+    for name, difference in metrics.bootstrap(measured, measured).items():
+        assert difference == (0, 0) and "no difference" in metrics.verdict(name, difference)
+
+
+def test_a_real_difference_is_found_in_any_order_of_the_images(said_and_meant):
+    said, meant = said_and_meant
+    worse = {
+        image: "nothing of it at all is on this page" if i % 3 else said[image]
+        for i, image in enumerate(reversed(said))
     }
-    t = truthfulness(captions, records)
-    assert t.captions == 3
-    assert t.named == pytest.approx(3 / 3)
-    assert t.named_by_people == pytest.approx((2 + 1 + 0 + 1 + 0 + 1) / 6)
-    assert t.true_share == pytest.approx(2 / 3)
-    assert t.true_captions == pytest.approx(2 / 3)
-    assert t.recall == pytest.approx(2 / 5)
+    a, b = metrics.statistics(said, meant), metrics.statistics(worse, meant)
+    for name, difference in metrics.bootstrap(a, b).items():
+        assert difference.value == pytest.approx(float(a.scores()[name] - b.scores()[name]))
+        assert difference.value > difference.margin > 0 and metrics.verdict(name, difference).endswith("better")
+        assert metrics.bootstrap(b, a)[name].value == pytest.approx(-difference.value)
+    with pytest.raises(ValueError, match="not of the same images"):
+        metrics.bootstrap(a, metrics.statistics({image: said[image] for image in list(said)[:9]}, meant))
 
 
-def test_the_same_category_in_another_colour_is_not_true():
-    t = truthfulness({1: "a blue kite"}, [record(1, ("red", "kite"), ("blue", "dog"))])
-    assert (t.true_share, t.true_captions, t.recall) == (0, 0, 0)
-    assert truthfulness({1: "a sunny day"}, [record(1, ("red", "kite"))]).true_captions == 1
-    assert colored_objects("A red kite, red kites and a kite") == {("red", "kite")}
+def test_the_interval_stands_around_the_score_and_shrinks_with_more_images(said_and_meant):
+    said, meant = said_and_meant
+    twice = ({(image, k): table[image] for image in table for k in range(4)} for table in (said, meant))
+    few, many = metrics.bootstrap(metrics.statistics(said, meant)), metrics.bootstrap(metrics.statistics(*twice))
+    for name in ("BLEU-1", "BLEU-4", "ROUGE-L"):  # CIDEr-D weighs words by how many images have them
+        assert few[name].value == pytest.approx(many[name].value, abs=1e-6)
+        assert many[name].margin == pytest.approx(few[name].margin / 2, rel=0.2)
 
 
-def test_captions_and_references_are_tokenised_alike():
-    t = truthfulness({1: "A Red KITE, above (a) man in blue."}, [record(1, ("red", "kite"), ("blue", "person"))])
-    assert (t.named, t.true_share, t.recall) == (2, 1, 1)
-    said = "A Red KITE, above (a) man in blue."
-    same = truthfulness({1: said}, [record(1, ("red", "kite"), captions=[said])])
-    assert same.named == same.named_by_people == 2
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    """Drawn data of known mean: means (ROUGE-L, CIDEr-D), and a ratio of sums (BLEU-1), 50 images each."""
+    rng = np.random.default_rng(0)
+    covered = {"BLEU-1": 0, "ROUGE-L": 0, "CIDEr-D": 0}
+    rounds = 400
+    for _ in range(rounds):
+        words = rng.integers(6, 15, 50)
+        bleu = np.ones((50, 10))
+        bleu[:, 0], bleu[:, 1], bleu[:, 2], bleu[:, 6] = words, words, words, rng.binomial(words, 0.6)
+        drawn = metrics.Statistics(list(range(50)), bleu, rng.beta(2, 3, 50), rng.gamma(2, 0.25, 50))
+        scores = metrics.bootstrap(drawn, resamples=200, seed=int(rng.integers(2**31)))
+        for name, truth in (("BLEU-1", 0.6), ("ROUGE-L", 0.4), ("CIDEr-D", 0.5)):
+            covered[name] += abs(scores[name].value - truth) <= scores[name].margin
+    for name, count in covered.items():
+        assert 0.90 <= count / rounds <= 0.98, (name, count / rounds)
 
 
-def test_an_unknown_word_names_nothing():
-    assert colored_objects("a red <unk> and a <unk> kite") == set()
+# --- results
 
 
-def test_captions_of_other_images_are_refused():
-    with pytest.raises(ValueError, match="no caption belongs to any of the records"):
-        truthfulness({7: "a dog"}, [record(1, ("red", "kite"))])
+def test_results_are_read_by_cocos_own_tools(tiny_coco, tmp_path):
+    captions = {record.image_id: f"a caf\u00e9 & number {record.image_id}" for record in load(tiny_coco, "val")}
+    metrics.save_results(tmp_path / "results.json", captions)
+    theirs = COCO(str(tiny_coco / "annotations/captions_val.json")).loadRes(str(tmp_path / "results.json"))
+    assert {a["image_id"]: a["caption"] for a in theirs.dataset["annotations"]} == captions
+    assert metrics.load_results(tmp_path / "results.json", captions) == captions
 
 
-# --- numbers and places
-
-
-def scene(*things: tuple[str, str, tuple[float, float, float, float]]) -> list[Record]:
-    """One picture, 128 wide, of things (colour, category, box)."""
-    instances = tuple(Instance(category, box, 1, [], attributes={"color": color}) for color, category, box in things)
-    return [Record(1, "1.png", "val", ("a dog",), 128, 128, instances)]
-
-
-@pytest.mark.parametrize(
-    ("caption", "expected"),
-    [
-        ("two red kites", (1, 1)),
-        ("a pair of small red kites and three large blue boats", (1, 2)),
-        ("a group of people in blue", (0, 1)),
-        ("two men dressed in blue and two red kites", (0.5, 2)),
-        ("three red kites", (0, 1)),
-        ("two green kites", (0, 1)),
-        ("two kites and a red kite", (0, 0)),  # no colour, no number: nothing claimed
-    ],
-)
-def test_numbers_are_those_of_the_picture(caption, expected):
-    box = (0, 0, 1, 1)
-    things = [("red", "kite", box)] * 2 + [("blue", "boat", box)] * 3 + [("blue", "person", box)]
-    assert counts_right({1: caption}, scene(*things)) == expected
+GOOD = [{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}]
 
 
 @pytest.mark.parametrize(
-    ("caption", "expected"),
+    "rows, complaint",
     [
-        ("a red kite above a brown dog", (1, 1)),
-        ("a red kite flying above two small brown dogs", (1, 1)),
-        ("a brown dog below a red kite", (1, 1)),
-        ("a brown dog above a red kite", (0, 1)),
-        ("a man in blue standing to the left of a brown dog", (1, 1)),
-        ("a brown dog to the right of a man in blue", (1, 1)),
-        ("a brown dog to the left of a man in blue", (0, 1)),
-        ("a red kite to the right of a man in blue", (0, 1)),  # it is, but it is far more above
-        ("a brown dog next to a man in blue", (1, 1)),
-        ("a red kite next to a brown dog", (0, 1)),
-        ("a red kite above a red kite", (0, 1)),
-        ("a red kite above a black dog", (0, 1)),  # there is none
-        ("a kite above a dog", (0, 0)),
-        ("a red kite with a brown dog and a man in blue", (0, 0)),
-        ("a man in blue and a red kite above a brown dog", (1, 1)),
+        ([*GOOD, {"image_id": 7, "caption": "a cow"}], "entry 3 captions image 7, which is not in this split"),
+        (GOOD[:1], "1 of 2 images have no caption, such as 2"),
+        ([*GOOD, GOOD[0]], "image 1 has two captions, the second is entry 3"),
+        ([GOOD[0], {"image_id": 2, "caption": " . "}], r"the caption of image 2 \(entry 2\) has no words"),
+        ([GOOD[0], {"image_id": 2}], "entry 2 is not an object with image_id and caption"),
+        ([GOOD[0], "a cat"], "entry 2 is not an object"),
+        ({"captions": GOOD}, "should be a list"),
     ],
 )
-def test_relations_are_those_of_the_picture(caption, expected):
-    dogs = [("brown", "dog", (60, 90, 20, 16)), ("brown", "dog", (84, 90, 20, 16))]
-    records = scene(*dogs, ("red", "kite", (70, 10, 20, 20)), ("blue", "person", (40, 80, 12, 30)))
-    assert relations_right({1: caption}, records) == expected
+def test_wrong_results_are_refused_in_a_sentence(rows, complaint, tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match=complaint):
+        metrics.load_results(tmp_path / "results.json", [1, 2])
 
 
-def test_what_people_say_of_a_drawn_scene_is_right(tmp_path):
-    sample_data.make(tmp_path / "sample", train=0, val=100, test=0)
-    records = coco.load(tmp_path / "sample", "val")
-    for captions in zip(*(record.captions for record in records), strict=True):
-        said = dict(zip((record.image_id for record in records), captions, strict=True))
-        for share, claims in (counts_right(said, records), relations_right(said, records)):
-            assert share == 1 and claims > 2
+def test_what_is_no_results_file_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no results at"):
+        metrics.load_results(tmp_path / "none.json", [1])
+    (tmp_path / "broken.json").write_text("[{")
+    with pytest.raises(ValueError, match="is not a results file"):
+        metrics.load_results(tmp_path / "broken.json", [1])
 
 
-# --- grounding
+def test_captions_without_references_are_refused():
+    with pytest.raises(ValueError, match="image 2 has a caption but no references"):
+        metrics.statistics({1: "a dog", 2: "a cat"}, {1: ["a dog"], 2: []})
+    with pytest.raises(ValueError, match="no captions"):
+        metrics.statistics({}, {})
 
 
-def box(top: int, left: int, bottom: int, right: int, size: int = 16) -> np.ndarray:
-    mask = np.zeros((size, size), dtype=bool)
-    mask[top:bottom, left:right] = True
-    return mask
+# --- what captions are like
 
 
-def test_a_look_is_measured_at_the_noun():
-    tokens = tokenize("a dog beside a hot dog")
-    attention = np.full((7, 16), 0.01)  # 4 x 4 regions, each of 4 x 4 pixels; a row for <end>
-    attention[1, 1 * 4 + 2] = 0.85  # "dog": second row, third column
-    attention[5, 3 * 4 + 0] = 0.85  # the "dog" of "hot dog": last row, first column
-    instances = [("dog", box(4, 8, 8, 12)), ("hot dog", box(12, 0, 16, 4)), ("cat", box(0, 0, 16, 16))]
-    dog, hot_dog = grounding(tokens, attention, instances)
-    assert dog == Look("dog", True, pytest.approx(0.85), 1 / 16)
-    assert hot_dog == Look("hot dog", True, pytest.approx(0.85), 1 / 16)
-    assert grounding(["a", "kite"], attention, instances) == []  # not annotated: nothing to look at
-
-
-def test_rows_and_columns_are_not_swapped():
-    attention = np.zeros((1, 16))
-    attention[0, 3] = 1.0  # the right end of the first row
-    for mask, hit in ((box(0, 12, 4, 16), True), (box(12, 0, 16, 4), False)):
-        (look,) = grounding(["dog"], attention, [("dog", mask)])
-        assert look.hit == hit and look.mass == pytest.approx(float(hit))
-
-
-def test_masks_of_one_category_count_together_and_cells_by_their_share():
-    attention = np.zeros((1, 16))
-    attention[0, [0, 5]] = 0.6, 0.4
-    masks = [("dog", box(0, 0, 4, 2)), ("dog", box(4, 4, 8, 8))]  # the left half of region 0, the whole of region 5
-    (look,) = grounding(["dog"], attention, masks)
-    assert look.mass == pytest.approx(0.6 * 0.5 + 0.4)
-    assert look.chance == (8 + 16) / 256
-    assert not look.hit  # the centre of region 0 is just outside
-
-
-def test_a_mask_need_not_be_square_nor_a_multiple_of_the_grid():
-    mask = np.zeros((30, 50), dtype=bool)
-    mask[15:, 25:] = True  # the last quarter
-    attention = np.zeros((1, 4))
-    attention[0, 3] = 1.0
-    assert grounding(["dog"], attention, [("dog", mask)]) == [Look("dog", True, 1.0, 0.25)]
+def test_a_portrait_tells_lengths_variety_and_what_was_learned_by_heart():
+    captions = {1: "a dog", 2: "A dog.", 3: "a small cat", 4: "a cow"}
+    portrait = metrics.portrait(captions, ["a", "dog", "cat", "horse"], ["A dog!", "a horse"])
+    assert portrait == {
+        "mean length": 2.25,
+        "words used": 3,
+        "words never used": 1,
+        "distinct captions": 0.75,
+        "copied from training": 0.5,
+    }
+    assert "copied from training" not in metrics.portrait(captions, ["a"])
