@@ -417,6 +417,62 @@ def choices_figure(steps: Sequence[Sequence[tuple[str, float]]]) -> Figure:
     return figure
 
 
+def beam_tree(steps: Sequence[Sequence[tuple[int, str, float, bool]]], length_penalty: float = 0.7) -> Figure:
+    """A beam search, pruned word by word: every hypothesis that was kept, and what became of it.
+
+    Comes in: per step its K hypotheses as (row of the parent at the step before, word, sum of log-probabilities or
+    -inf if it was not kept, whether it has ended), as `decoding.grow` tells them. The winner is blue, what was dropped
+    later grey; a ring marks an end. Raises ValueError if no hypothesis was kept.
+    """
+    kept = {
+        (t, k): hypothesis
+        for t, step in enumerate(steps)
+        for k, hypothesis in enumerate(step)
+        if hypothesis[2] > float("-inf")
+    }
+    ends = [(t, k) for (t, k), (*_, ended) in kept.items() if ended or t == len(steps) - 1]
+    if not ends:
+        raise ValueError("there is no hypothesis to draw: the search has kept none")
+
+    def line_of(t: int, k: int) -> list[tuple[int, int]]:
+        line = []
+        for step in range(t, -1, -1):
+            line.append((step, k))
+            k = steps[step][k][0]
+        return line
+
+    winner = line_of(*max(ends, key=lambda end: (kept[end][3], kept[end][2] / (end[0] + 1) ** length_penalty)))
+    lasting = {node for end in ends for node in line_of(*end)}
+    size, left, tall = 8.5, 0.15, 0.42
+    gap = 0.42
+    columns = [max(text_width(h[1], size, "bold") for h in step) + gap for step in steps]
+    starts = left + 0.75 + np.concatenate([[0], np.cumsum(columns)])
+    said = " ".join(kept[node][1] for node in reversed(winner))
+    figure = Figure(starts[-1] + 0.1, tall * max(map(len, steps)) + 0.3, f"a beam search; the winner: {said}")
+    page = figure.page()
+    page.text(left, 0.25, "start", size=size, color=GREY, va="center_baseline")
+    for (t, k), (parent, word, total, ended) in kept.items():
+        x, y = starts[t], 0.25 + tall * k
+        won, lasts = (t, k) in winner, (t, k) in lasting
+        look = {"color": BLUE if won else INK if lasts else GREY, "weight": "bold" if won else "normal"}
+        page.text(x, y, word, size=size, va="center_baseline", parse_math=False, **look)
+        page.text(x, y + 0.14, f"{total:.1f}", size=6, color=GREY, va="center_baseline")
+        before, height = (starts[t - 1], 0.25 + tall * parent) if t else (left, 0.25)
+        out = before + text_width(steps[t - 1][parent][1] if t else "start", size, "bold") + 0.04
+        style = {
+            "color": BLUE if won else GREY if lasts else FAINT,
+            "lw": 1.8 if won else 0.8,
+            "zorder": 2 if won else 1,
+        }
+        line = [out, max(out, x - gap + 0.08), x - 0.05]
+        page.plot(line, [height - 0.03, height - 0.03, y - 0.03], **style)
+        if ended:
+            page.plot(
+                x + text_width(word, size, look["weight"]) + 0.09, y - 0.03, "o", ms=5, mfc="none", mec=look["color"]
+            )
+    return figure
+
+
 def curve(
     x: Sequence[float], y: Sequence[float], xlabel: str, ylabel: str, level: tuple[str, float] | None = None
 ) -> Figure:

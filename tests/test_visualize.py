@@ -358,6 +358,21 @@ def test_choices_stand_in_their_order_with_their_probabilities():
         plots.choices_figure([])
 
 
+def test_a_beam_tree_shows_what_was_kept_and_who_won():
+    none = float("-inf")
+    steps = [
+        [(0, "a", -0.5, False), (0, "the", -1.0, False)],
+        [(0, "cat", -1.5, False), (1, "dog", -1.6, False)],
+        [(1, "<end>", -1.7, True), (0, "sat", -4.0, False)],
+        [(1, "<end>", -4.5, True), (1, "x", none, False)],
+    ]
+    figure = plots.beam_tree(steps)
+    assert figure.alt == "a beam search; the winner: the dog <end>"
+    assert {"a", "cat", "sat", "<end>", "-1.6"} <= set(texts(figure)) and "x" not in texts(figure)
+    with pytest.raises(ValueError, match="no hypothesis"):
+        plots.beam_tree([[(0, "a", none, False)]])
+
+
 def test_curve_names_the_level_it_is_compared_with():
     assert "people 9.5" in texts(plots.curve([0, 1], [5, 9], "penalty", "words", ("people", 9.5)))
     with pytest.raises(ValueError, match="2 places and 1 values"):
