@@ -142,28 +142,37 @@ def verdict(name: str, difference: Score) -> str:
 # ------------------------------------------------------------------------------------------------- with Java: METEOR
 
 
-JAVA = {  # what must be beside pycocoevalcap for a scorer, its class
-    "METEOR": ("meteor/meteor-1.5.jar", "pycocoevalcap.meteor.meteor", "Meteor"),
-    "SPICE": ("spice/lib/stanford-corenlp-3.6.0-models.jar", "pycocoevalcap.spice.spice", "Spice"),
-}
-_CHILD = """
-import importlib, json, sys
-module, name = sys.argv[1:]
-true, said = json.load(sys.stdin)
-score, _ = getattr(importlib.import_module(module), name)().compute_score(true, said)
-print(json.dumps(float(score)))
+_METEOR = """
+meteor = Meteor()
+def evaluated(rows):  # the score of the set with these rows: the last of the lines that come back
+    meteor.meteor_p.stdin.write((" ||| ".join(["EVAL", *rows]) + "\\n").encode())
+    meteor.meteor_p.stdin.flush()
+    return [float(meteor.meteor_p.stdout.readline()) for _ in range(len(rows) + 1)][-1]
+rows = [meteor._stat(said[image][0], true[image]) for image in said]
+draws = np.random.default_rng(0).integers(len(rows), size=(200, len(rows)))
+print(json.dumps([evaluated(rows), 1.96 * np.std([evaluated([rows[i] for i in draw]) for draw in draws])]))
 """
+_SPICE = """
+score, scores = Spice().compute_score(true, said)
+each = [row["All"]["f"] for row in scores]
+print(json.dumps([float(score), 1.96 * np.std(each) / len(each) ** 0.5]))
+"""
+_HEAD = "import json, sys\nimport numpy as np\nfrom pycocoevalcap.{} import {}\ntrue, said = json.load(sys.stdin)"
+JAVA = {  # what must be there beside pycocoevalcap, and what a process of its own runs
+    "METEOR": ("meteor/meteor-1.5.jar", _HEAD.format("meteor.meteor", "Meteor") + _METEOR),
+    "SPICE": ("spice/lib/stanford-corenlp-3.6.0-models.jar", _HEAD.format("spice.spice", "Spice") + _SPICE),
+}
 
 
 def java_score(
     name: str, captions: Mapping[Id, str], references: Mapping[Id, Sequence[str]], *, seconds: float = 600
-) -> float | str:
+) -> Score | str:
     """METEOR or SPICE of a set, by pycocoevalcap and Java in a process of their own; or a line saying what is missing.
 
     After `seconds` that process and its Java are stopped. SPICE needs Stanford's models (once, over the network:
     `python -c "from pycocoevalcap.spice.spice import Spice; Spice()"`).
     """
-    data, module, kind = JAVA[name]
+    data, program = JAVA[name]
     if shutil.which("java") is None:
         return f"{name} needs Java: no `java` was found"
     home = Path(next(iter(find_spec("pycocoevalcap").submodule_search_locations)))
@@ -173,7 +182,7 @@ def java_score(
     keys = {image: str(i) for i, image in enumerate(said)}
     content = json.dumps([{keys[i]: c for i, c in table.items()} for table in (true, said)])
     child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, module, kind],
+        [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -188,7 +197,7 @@ def java_score(
         return f"{name} was stopped after {seconds:.0f} seconds"
     if child.returncode:
         return f"{name} failed: {complaint.strip().splitlines()[-1] if complaint.strip() else child.returncode}"
-    return float(json.loads(out.strip().splitlines()[-1]))
+    return Score(*json.loads(out.strip().splitlines()[-1]))
 
 
 # ---------------------------------------------------------------------------------------------- what they are like

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         if isinstance(outcome, str):
             print(outcome)
         else:
-            scores[name] = outcome
+            with_margins[name], scores[name] = outcome, outcome.value
     for name, value in scores.items():
         margin = f" ± {with_margins[name].margin:.3f}" if name in with_margins else ""
         print(f"{name:22} {value:.3f}{margin}" if isinstance(value, float) else f"{name:22} {value}")
