@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     torch.manual_seed(cfg.seed)
     train, val = (records[: options.limit] for records in records_of(cfg))
     train = part_of(train, cfg.subset, cfg.seed)
-    vocabulary = words_of(cfg, train)
+    begun = checkpoint.load(options.begin_with) if options.begin_with else None
+    vocabulary = begun.vocabulary if begun else words_of(cfg, train)
     home = home_of(cfg.dataset)
     run = Path(options.run or home / (options.name or options.preset or "model"))
     precision = best_precision(device)
@@ -52,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     encoder = EncoderCNN(**cfg.encoder_options()).to(device)
     decoder = DECODERS[cfg.decoder](len(vocabulary), encoder.feature_size, **cfg.decoder_options())
     model = Captioner(encoder, decoder).to(device)
+    if begun:
+        try:
+            model.load_state_dict(begun.model.state_dict())
+        except RuntimeError:
+            raise ValueError(f"{options.begin_with} is another model than these settings describe") from None
     print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
     about = {"preset": options.preset, "settings": dataclasses.asdict(cfg), "torch": torch.__version__}
 
@@ -201,6 +207,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, config.C
         "--name", help="the run is kept in runs/<dataset>/<name> (default: the preset's name, or model)"
     )
     parser.add_argument("--run", help="keep the run in this folder instead")
+    parser.add_argument("--begin-with", metavar="FOLDER", help="begin with this checkpoint's weights and words")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default: 0)")
     parser.add_argument("--limit", type=int, help="only the first so many images of each split")

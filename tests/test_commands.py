@@ -96,6 +96,29 @@ def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
         train.main([*QUICK, "--hold-out", "8"])
 
 
+def test_a_run_begins_with_another_ones_weights(folder):
+    frozen = train.main([*QUICK, "--preset", "lstm"])
+    how = [
+        "--preset",
+        "lstm",
+        "--begin-with",
+        str(frozen),
+        "--learning-rate",
+        "0",
+        "--finetune",
+        "2",
+        "--name",
+        "tuned",
+    ]
+    tuned = train.main([*QUICK, *how])
+    before, after = (checkpoint.load(run).model for run in (frozen, tuned))
+    assert after.encoder.finetune == 2
+    for name, weights in before.decoder.state_dict().items():
+        assert torch.equal(weights, after.decoder.state_dict()[name])
+    with pytest.raises(ValueError, match="is another model than these settings describe"):
+        train.main([*QUICK, "--preset", "rnn", "--begin-with", str(frozen)])
+
+
 @pytest.mark.parametrize("how", [["--width", "1"], ["--temperature", "0.8", "--top-p", "0.9"], ["--no-repeat", "1"]])
 def test_every_search_is_at_hand(folder, how):
     run = train.main([*QUICK, "--preset", "rnn"])
