@@ -7,20 +7,24 @@ no pickled class is ever saved or loaded. What it does not know: how a model is 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
+import files
 from decoders import build
-from model import Captioner
+from model import Captioner, EncoderCNN
 from vocabulary import Vocabulary
 
 VERSION = 1
+LARGEST = {"image_size": 2048, "grid": 64, "layers": 64}  # settings that cost memory or time, whatever the weights are
 
 
 class Checkpoint(NamedTuple):
@@ -32,21 +36,25 @@ class Checkpoint(NamedTuple):
 
 
 def save(folder: str | Path, model: Captioner, vocabulary: Vocabulary, about: dict | None = None) -> None:
-    """Write the checkpoint; each file is complete or not there, also when the machine stops meanwhile."""
+    """Write the checkpoint, whole or not at all; OSError names the file that could not be written, and what to do."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    config = {"version": VERSION, "model": model.config, "about": about or {}}
-    _replace(folder / "vocabulary.json", vocabulary.save)
-    _replace(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=1), encoding="utf-8"))
-    _replace(folder / "model.safetensors", lambda path: save_file(weights, path))
+    config = {"version": VERSION, "model": model.config, "words": vocabulary.fingerprint, "about": about or {}}
+    files.write_all(
+        {
+            folder / "vocabulary.json": vocabulary.to_json(),
+            folder / "config.json": json.dumps(config, indent=1),
+            folder / "model.safetensors": to_bytes(weights),
+        }
+    )
 
 
 def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     """The model in eval mode, its vocabulary, and what was noted about it.
 
     Raises FileNotFoundError if the folder or one of its files is missing, ValueError if a file is damaged, of another
-    version, or does not fit the others.
+    version, or does not fit the others. The folder may be anybody's: nothing in it is run, and it gets no more memory
+    than its weights take.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -59,7 +67,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         version = config["version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{folder / 'config.json'} is not a checkpoint's config: copy or train it again") from None
     if version != VERSION:
         raise ValueError(
@@ -67,10 +75,11 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         )
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     try:
+        _check_sizes(config["model"], folder / "model.safetensors")
         model = build(config["model"])
         model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # torch raises what it likes for numbers and tensors that make no sense
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{folder}: weights and config do not fit together ({reason}): copy or train it again"
         ) from None
@@ -78,7 +87,31 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         raise ValueError(
             f"{folder}: vocabulary.json has {len(vocabulary)} words, the model another number: copy it again"
         )
+    if config.get("words", vocabulary.fingerprint) != vocabulary.fingerprint:
+        raise ValueError(f"{folder}: vocabulary.json holds other words than the model learned: copy it again")
     return Checkpoint(model.to(device).eval(), vocabulary, config.get("about", {}))
+
+
+def _check_sizes(config: dict, weights: Path) -> None:
+    """ValueError if the model would be larger than its weights, found out before any of it takes memory.
+
+    So it is built without memory first, all but a RegNet, which reckons with tensors while it is built.
+    """
+    for part in (config["encoder"], config["decoder"]):
+        for name, most in LARGEST.items():
+            if (part.get(name) or 0) > most:
+                raise ValueError(f"{name} is {part[name]}, more than {most}")
+    if "weights" in config["encoder"]:
+        raise ValueError("its encoder asks for weights from elsewhere")
+    with torch.device("meta"):
+        sketch = build(config | {"encoder": {}}).decoder.state_dict(prefix="decoder.")
+        with contextlib.suppress(NotImplementedError):
+            sketch |= EncoderCNN(**config["encoder"]).state_dict(prefix="encoder.")
+    with safe_open(weights, "pt") as content:
+        shapes = {key: content.get_slice(key).get_shape() for key in content.keys()}  # noqa: SIM118
+    for key, value in sketch.items():
+        if shapes.get(key) != list(value.shape):
+            raise ValueError(f"{key} is {shapes.get(key)} in the weights and {list(value.shape)} in the config")
 
 
 class Keeper:
@@ -97,33 +130,35 @@ class Keeper:
 
     def save_training(self, model: Captioner, state: dict) -> None:
         """The newest weights with optimizer, generators, history: all that `fit` needs to go on."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        everything = {"model": model.state_dict(), "config": model.config, "words": self.vocabulary.words} | state
-        _replace(self.folder / "training.pt", lambda path: torch.save(everything, path))
+        everything = {"model": model.state_dict(), "config": model.config, "words": self.vocabulary.words}
+        everything |= {"of": self._of()} | state
+        content = io.BytesIO()
+        torch.save(everything, content)
+        files.write(self.folder / "training.pt", content.getvalue())
 
     def load_training(self, model: Captioner) -> dict | None:
         """The state that `save_training` was given, its weights put into the model; None where there is none.
 
-        Raises ValueError if the file is damaged, or of a run with another model or vocabulary.
+        Raises ValueError if the file is damaged, or of a run with another model, vocabulary, dataset or seed.
         """
         path = self.folder / "training.pt"
         if not path.is_file():
             return None
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            config, words = state.pop("config"), state.pop("words")
+            config, words, of = state.pop("config"), state.pop("words"), state.pop("of", self._of())
         except Exception:  # torch raises what it likes for what is not a safe archive
             raise ValueError(f"{path} is damaged or not a run's state: delete it to start the run anew") from None
-        if config != model.config or words != self.vocabulary.words:
-            raise ValueError(
-                f"{self.folder} holds a run of another model or vocabulary: delete it or choose another folder"
-            )
+        for same, what in (
+            (config == model.config, "model"),
+            (words == self.vocabulary.words, "vocabulary"),
+            (of == self._of(), "dataset or seed"),
+        ):
+            if not same:
+                raise ValueError(f"{self.folder} holds a run of another {what}: delete it or choose another folder")
         model.load_state_dict(state.pop("model"))
         return state
 
-
-def _replace(path: Path, write) -> None:
-    """Write beside the file, then put it in place in one move."""
-    half = path.with_name(path.name + ".part")
-    write(half)
-    os.replace(half, path)
+    def _of(self) -> list:
+        """What a run must have in common with the one it goes on with."""
+        return [(self.about or {}).get(key) for key in ("dataset", "seed")]

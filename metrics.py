@@ -26,6 +26,7 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
+import files
 from vocabulary import tokenize
 
 Id = int | str
@@ -229,7 +230,7 @@ def portrait(captions: Mapping[Id, str], words: Iterable[str], learned: Iterable
 def save_results(path: str | Path, captions: Mapping[Id, str]) -> None:
     """Captions as COCO's results JSON: what pycocotools' `loadRes` and COCO's evaluation read."""
     rows = [{"image_id": image, "caption": caption} for image, caption in captions.items()]
-    Path(path).write_text(json.dumps(rows, ensure_ascii=False, indent=0), encoding="utf-8")
+    files.write(path, json.dumps(rows, ensure_ascii=False, indent=0))
 
 
 def load_results(path: str | Path, images: Iterable[Id]) -> dict[Id, str]:

@@ -11,10 +11,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from nltk.tokenize import NLTKWordTokenizer
+
+import files
 
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
@@ -33,8 +36,8 @@ _ABBREVIATION = (
     "cpl|pvt|capt|ste?|ave|pres|lieut|hon|brig|det|mt|ft|asst|assoc|jr|sr|bros|blvd|rd|esq|etc|vs|tel|est|ext|sq|"
     r"[a-z](?:\.[a-z])*)\."
 )
-# Of a hundred captions 97 are plain words, which need no grammar; but the Treebank splits these six in two.
-_PLAIN = re.compile(rf"(?!.*\b(?:(?:cannot|gimme|gonna|gotta|lemme|wanna)\b|{_ABBREVIATION}))[a-z ,]*\.?\s*")
+_ABBREVIATED = re.compile(_ABBREVIATION)
+_TWO_IN_ONE = frozenset(["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"])  # which the Treebank splits
 _REWRITE = [  # what Stanford's lexer sees differently from NLTK's
     (re.compile(rf"(?<!\S)(?!{_ABBREVIATION})(\S*[^\s.])\.(?=[\s\"'):/\]]|$)"), r"\1 . "),  # a sentence ends inside
     (re.compile(r",(?!\d)"), " "),  # NLTK stumbles over two in a row
@@ -56,9 +59,20 @@ def tokenize(caption: str) -> list[str]:
     without Java. Captions and references pass through here alike, so that training and metrics speak of the same words.
     """
     text = caption.lower()
-    if _PLAIN.fullmatch(text):
-        return text.rstrip(". \t\r\n\f\v").replace(",", " ").split()
-    return _split_treebank(text)
+    return _plain_words(text) or _split_treebank(text)
+
+
+def _plain_words(text: str) -> list[str]:
+    """The words of a caption that needs no grammar, as 97 of 100 do: letters, spaces, commas, a stop; else none."""
+    body = text.rstrip()
+    stop = body.endswith(".")
+    body = body[:-1] if stop else body
+    letters = body.replace(" ", "").replace(",", "")
+    if not (letters.isascii() and letters.isalpha()):
+        return []
+    words = body.replace(",", " ").split()
+    abbreviated = stop and body[-1] not in " ," and _ABBREVIATED.fullmatch(words[-1] + ".")
+    return [] if abbreviated or not _TWO_IN_ONE.isdisjoint(words) else words
 
 
 def _split_treebank(text: str) -> list[str]:
@@ -123,6 +137,11 @@ class Vocabulary:
     def __repr__(self) -> str:
         return f"Vocabulary({len(self)} words, threshold {self.threshold})"
 
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of the words in their order: under any others, a model's ids mean something else."""
+        return sha256("\n".join(self.words).encode()).hexdigest()[:16]
+
     def encode(self, caption: str | list[str], max_words: int | None = None) -> list[int]:
         """Ids of a caption, or of words already split, between `start` and `end`; at most `max_words` words are kept.
 
@@ -147,10 +166,14 @@ class Vocabulary:
                 words.append(self.words[number])
         return " ".join(words)
 
-    def save(self, path: str | Path) -> None:
-        """Write the vocabulary as JSON: the words in id order, the threshold, the counts."""
+    def to_json(self) -> str:
+        """The vocabulary as JSON: the words in id order, the threshold, the counts."""
         content = {"words": self.words, "threshold": self.threshold, "counts": self.counts}
-        Path(path).write_text(json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8")
+        return json.dumps(content, ensure_ascii=False, indent=0)
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_json` to a file, whole or not at all; OSError says what to do where that fails."""
+        files.write(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
@@ -162,7 +185,7 @@ class Vocabulary:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise FileNotFoundError(f"No vocabulary at {path}: build one from the training captions first.") from None
-        except ValueError as error:  # broken JSON, or no text at all
+        except (ValueError, RecursionError) as error:  # broken JSON, or no text at all
             raise ValueError(f"{path} is not a vocabulary: {error}.") from None
         if not _is_vocabulary(content):
             raise ValueError(f"{path} is not a vocabulary: it lacks words (with {' '.join(SPECIALS)} first) or counts.")

@@ -1,7 +1,12 @@
 """Fixtures that several tests share."""
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +17,20 @@ from coco import Record, load
 from model import Captioner, DecoderRNN, EncoderCNN
 from vocabulary import Vocabulary
 
+LONG = bool(os.environ.get("LONG"))  # make test-long: more kills, more mutated files, more seeds
+
 COLORS = ("red", "green", "blue", "black")
 SHAPES = ("square", "triangle")
+
+
+class Malicious:
+    """A pickle that writes a file when it is loaded."""
+
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
 
 
 @pytest.fixture
@@ -94,3 +111,49 @@ def captioner(vocabulary: Vocabulary) -> Callable[..., Captioner]:
         return Captioner(encoder, kind(len(vocabulary), encoder.feature_size, **(sizes | decoder)))
 
     return build
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real disk of 16 megabytes (tmpfs). Needs Linux and root; without, the test is skipped."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def powerless() -> Iterator[Path]:
+    """A folder that this process may read but not write: root, who may all, becomes nobody for the test."""
+    if sys.platform == "win32":
+        pytest.skip("folders have other permissions there")
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        if as_root := os.geteuid() == 0:
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            if as_root:
+                os.seteuid(0)
+            os.chmod(name, 0o777)
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
+    """The whole course run once in a fresh place, as `make run` does it (minutes): the folder, with the pages under
+    build/ and the models under runs/, and the files of the repository that it began with."""
+    root, folder = Path(__file__).parents[1], tmp_path_factory.mktemp("course")
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=root, check=True, capture_output=True, text=True).stdout.split("\0")
+    files = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / name, folder / name)
+    environment = {name: value for name, value in os.environ.items() if name != "DATA"}
+    for command in (["sample_data.py"], ["-m", "scripts.notebooks", "run"]):
+        subprocess.run([sys.executable, *command], cwd=folder, env=environment, check=True)
+    return folder, files

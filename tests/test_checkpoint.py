@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from conftest import Malicious
 
 from checkpoint import VERSION, Keeper, load, save
 from data_loader import Transform, get_loader
@@ -132,21 +133,13 @@ def test_damaged_weights_are_refused(folder):
 def test_another_vocabulary_is_refused(folder, vocabulary):
     Vocabulary.from_words([*vocabulary.words, "zebra"]).save(folder / "vocabulary.json")
     assert f"vocabulary.json has {len(vocabulary) + 1} words" in sentence(ValueError, folder)
+    Vocabulary.from_words(vocabulary.words[:3:-1]).save(folder / "vocabulary.json")  # as many, in another order
+    assert "vocabulary.json holds other words than the model learned" in sentence(ValueError, folder)
     (folder / "vocabulary.json").write_text("[]")
     assert "vocabulary.json is not a vocabulary" in sentence(ValueError, folder)
 
 
 # --- a run's state
-
-
-class Malicious:
-    """A pickle that writes a file when it is loaded."""
-
-    def __init__(self, target: Path):
-        self.target = target
-
-    def __reduce__(self):
-        return Path.touch, (self.target,)
 
 
 def test_a_runs_state_comes_back_with_its_weights(captioner, vocabulary, tmp_path):
@@ -175,9 +168,14 @@ def test_a_damaged_or_malicious_state_is_refused_and_not_executed(captioner, voc
 def test_the_state_of_another_run_is_refused(captioner, vocabulary, tmp_path):
     Keeper(tmp_path, vocabulary).save_training(captioner(), {})
     backwards = Vocabulary.from_words(vocabulary.words[:3:-1])
-    for model, words in ((captioner(cell="gru"), vocabulary), (captioner(), backwards)):
-        with pytest.raises(ValueError, match="holds a run of another model or vocabulary"):
+    for model, words, what in ((captioner(cell="gru"), vocabulary, "model"), (captioner(), backwards, "vocabulary")):
+        with pytest.raises(ValueError, match=f"holds a run of another {what}: delete it or choose another folder"):
             Keeper(tmp_path, words).load_training(model)
+    Keeper(tmp_path, vocabulary, {"dataset": "a1", "seed": 0, "versions": "old"}).save_training(captioner(), {})
+    for about in ({"dataset": "b2", "seed": 0}, {"dataset": "a1", "seed": 1}):
+        with pytest.raises(ValueError, match="holds a run of another dataset or seed"):
+            Keeper(tmp_path, vocabulary, about).load_training(captioner())
+    assert Keeper(tmp_path, vocabulary, {"dataset": "a1", "seed": 0}).load_training(captioner()) == {}
 
 
 def test_nothing_in_the_folder_is_a_pickled_class(folder, captioner, vocabulary):
