@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+import files
 from vocabulary import SPECIALS, Vocabulary
 
 THEIRS = ("<NULL>", "<START>", "<END>", "<UNK>")  # our specials, in the same order
@@ -36,36 +37,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
     content = read(options.file)
     vocabulary = Vocabulary.from_words([*SPECIALS, *content["vocab"]["idx_to_token"][len(SPECIALS) :]])
     half = options.folder.with_name(options.folder.name + ".part")
-    shutil.rmtree(half, ignore_errors=True)
-    (half / "annotations").mkdir(parents=True)
+    try:
+        with files.explained(options.folder):
+            number, changed = write(half, content, vocabulary)
+            half.rename(options.folder)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    print(f"{options.folder}: {number:,} pictures, {len(vocabulary):,} words")
+    if changed:
+        print(f"{changed:,} captions are read with other words than the file has: this tokeniser splits them otherwise")
+
+
+def write(folder: Path, content: dict, vocabulary: Vocabulary) -> tuple[int, int]:
+    """The dataset; returns how many pictures it has, and how many captions are read with other words than given."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by one that was killed
+    (folder / "annotations").mkdir(parents=True)
     number, changed = 0, 0
     for split in ("train", "val"):
         pictures, captions = content[f"{split}_images"], content[f"{split}_captions"]
         texts = [text_of(ids, vocabulary) for ids in captions.tolist()]
         changed += sum(vocabulary.encode(text) != real(ids) for text, ids in zip(texts, captions.tolist(), strict=True))
-        write_split(half, split, pictures, texts, number)
+        write_split(folder, split, pictures, texts, number)
         number += len(pictures)
-    vocabulary.save(half / "vocabulary.json")
-    half.rename(options.folder)
-    print(f"{options.folder}: {number:,} pictures, {len(vocabulary):,} words")
-    if changed:
-        print(f"{changed:,} captions are read with other words than the file has: this tokeniser splits them otherwise")
+    vocabulary.save(folder / "vocabulary.json")
+    return number, changed
 
 
 def read(file: Path) -> dict:
     """The content of coco.pt. ValueError if it is something else; nothing in it is run (`weights_only`)."""
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise
+    except Exception:  # torch raises what it likes for what is not a safe archive
+        raise ValueError(f"{file} is not the course's coco.pt: it holds more than tensors, lists and words") from None
+    try:
         words = list(content["vocab"]["idx_to_token"])
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError("words that are none")
         for split in ("train", "val"):
             pictures, captions = content[f"{split}_images"], content[f"{split}_captions"]
             if pictures.dtype != torch.uint8 or pictures.shape[1] != 3 or len(pictures) != len(captions):
                 raise ValueError("pictures that are not bytes (N, 3, H, W), or not a caption each")
+            if not (pictures.is_contiguous() and captions.is_contiguous()):  # a few numbers posing as gigabytes
+                raise ValueError("tensors larger than what is in the file")
+            if pictures.ndim != 4 or captions.ndim != 2 or captions.is_floating_point():
+                raise ValueError("pictures or captions of another shape")
             if not 0 <= int(captions.min()) <= int(captions.max()) < len(words):
                 raise ValueError("word ids beyond its vocabulary")
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # torch raises what it likes for what is not a safe archive
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{file} is not the course's coco.pt: it has {reason}") from None
     if tuple(words[: len(THEIRS)]) != THEIRS or UNKNOWN in words:
@@ -94,7 +114,7 @@ def write_split(folder: Path, split: str, pictures: Tensor, captions: list[str],
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         annotations.append({"id": number, "image_id": number, "caption": caption})
     content = json.dumps({"images": images, "annotations": annotations})
-    (folder / "annotations" / f"captions_{split}.json").write_text(content, encoding="utf-8")
+    files.write(folder / "annotations" / f"captions_{split}.json", content)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,8 @@
-"""What a user relies on in evaluate, compare, convert and download: numbers in files, a dataset like any other."""
+"""What a user relies on in evaluate, compare and convert: numbers in files, a dataset like any other."""
 
-import functools
 import html
-import http.server
 import json
-import threading
-import zipfile
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +14,7 @@ import coco
 import config
 import metrics
 import sample_data
-from scripts import caption, compare, convert, download, evaluate, presets, train
+from scripts import caption, compare, convert, evaluate, presets, train
 from vocabulary import Vocabulary
 
 QUICK = ["--hidden-size", "16", "--epochs", "2", "--images-per-batch", "4", "--detector-epochs", "1"]
@@ -39,6 +34,21 @@ def test_every_preset_trains_on_the_sample_and_adaptive_tells_how_much_each_word
     picture = next((folder / "data/sample/test").iterdir())
     caption.main([str(picture), "--checkpoint", str(run), "--figure", "look.png"])
     assert Image.open("look.png").width > 100 and Image.open("look-looks.png").width > 50
+
+
+def test_the_checkpoint_says_where_it_comes_from(folder):
+    quick = [*QUICK, "--preset", "lstm", "--epochs", "1"]
+    run = train.main([*quick, "--seed", "3"])
+    about = checkpoint.load(run).about
+    assert about["seed"] == 3 and about["dataset"] == coco.fingerprint(coco.load("sample", "train"))
+    assert about["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    with pytest.raises(ValueError, match="holds a run of another dataset or seed: delete it or choose another folder"):
+        train.main([*quick, "--seed", "4"])
+
+
+def test_a_threshold_that_no_word_reaches_is_refused(folder):
+    with pytest.raises(ValueError, match="no word occurs 1000 times in the training captions: lower --threshold"):
+        train.main([*QUICK, "--threshold", "1000"])
 
 
 def test_a_subset_is_whole_pictures_at_random(folder):
@@ -203,89 +213,3 @@ def test_what_is_not_coco_pt_is_refused_and_nothing_is_left(coco_pt, tmp_path):
     (tmp_path / "eecs").mkdir()
     with pytest.raises(ValueError, match="exists already"):
         convert.main([str(coco_pt), str(tmp_path / "eecs")])
-
-
-# --- downloads
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files with Range, as COCO's server answers; cuts the first answer for a file named in `cut` half way."""
-
-    cut: ClassVar[set[str]] = set()
-
-    def do_GET(self):
-        file = Path(self.translate_path(self.path))
-        if not file.is_file():
-            return self.send_error(404)
-        content, start = file.read_bytes(), 0
-        if given := self.headers["Range"]:
-            start = int(given.removeprefix("bytes=").rstrip("-"))
-        self.send_response(206 if given else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        if self.path in self.cut:
-            self.cut.remove(self.path)
-            content = content[: len(content) // 2]
-        self.wfile.write(content[start:])
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A server on loopback with the archives of a tiny COCO of 2017; yields its address."""
-    (tmp_path / "served").mkdir()
-    pixels = Image.new("RGB", (8, 8), "red")
-    for split, number in (("train", 1), ("val", 2)):
-        pixels.save(tmp_path / f"{number:012d}.jpg")
-        with zipfile.ZipFile(tmp_path / f"served/{split}2017.zip", "w") as archive:
-            archive.write(tmp_path / f"{number:012d}.jpg", f"{split}2017/{number:012d}.jpg")
-    with zipfile.ZipFile(tmp_path / "served/annotations_trainval2017.zip", "w") as archive:
-        for split, number in (("train", 1), ("val", 2)):
-            image = {"id": number, "file_name": f"{number:012d}.jpg", "width": 8, "height": 8}
-            caption = {"id": number, "image_id": number, "caption": "a red square"}
-            archive.writestr(
-                f"annotations/captions_{split}2017.json", json.dumps({"images": [image], "annotations": [caption]})
-            )
-    handler = functools.partial(Handler, directory=str(tmp_path / "served"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as here:
-        threading.Thread(target=here.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{here.server_port}"
-        here.shutdown()
-
-
-def test_coco_is_fetched_into_the_folder_that_the_notebooks_read(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(coco, "DATA", tmp_path / "data")
-    download.main(["coco", "--mirror", server])
-    assert [record.captions for record in coco.load("coco")] == [("a red square",)] * 2
-    assert not list((tmp_path / "data/coco").glob("*.zip*"))
-    download.main(["coco", "--mirror", "http://127.0.0.1:9"])  # nobody listens there, and nobody is asked
-    assert capsys.readouterr().out.count("is there") == 3
-
-
-def test_a_cut_download_goes_on(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(coco, "DATA", tmp_path / "data")
-    monkeypatch.setattr(Handler, "cut", {"/annotations_trainval2017.zip"})
-    how = ["coco", "--mirror", server, "--part", "annotations"]
-    with pytest.raises(OSError, match=r"annotations_trainval2017\.zip"):
-        download.main(how)
-    part = tmp_path / "data/coco/annotations_trainval2017.zip.part"
-    assert 0 < part.stat().st_size < (tmp_path / "served/annotations_trainval2017.zip").stat().st_size
-    download.main(how)
-    assert (tmp_path / "data/coco/annotations/captions_train2017.json").is_file() and not part.exists()
-
-
-def test_what_is_not_there_is_said(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(coco, "DATA", tmp_path / "data")
-    with pytest.raises(OSError, match="the server answers 404"):
-        download.main(["coco", "--mirror", server, "--part", "karpathy"])
-
-
-def test_the_real_addresses_are_cocos():
-    addresses = {
-        part: address.format(COCO=download.COCO, KARPATHY=download.KARPATHY, year="2014")
-        for part, (address, _) in download.PARTS.items()
-    }
-    assert addresses["train"] == "http://images.cocodataset.org/zips/train2014.zip"
-    assert addresses["annotations"] == "http://images.cocodataset.org/annotations/annotations_trainval2014.zip"
