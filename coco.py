@@ -40,6 +40,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # by content; for EPS Pillow would start a program
 IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "flickr30k_images", "flickr30k-images")
 
 
@@ -61,19 +62,27 @@ class Instance:
     def mask(self, height: int, width: int) -> np.ndarray:
         """The object's pixels in an image of that size: bool (height, width).
 
-        Raises ValueError if the segmentation was encoded for an image of another size.
+        Raises ValueError if the segmentation was encoded for an image of another size, or is none.
         """
         if isinstance(self.segmentation, dict):
-            size = list(self.segmentation["size"])
+            size, counts = self.segmentation.get("size"), self.segmentation.get("counts")
             if size != [height, width]:
                 raise ValueError(
-                    f"The mask of this {self.category} was encoded for an image of height x width {size}, "
+                    f"The mask of this {self.category} was encoded for an image of height x width {_shown(size)}, "
                     f"not {[height, width]}: ask for it in its own size, then resize it."
                 )
             encoded = self.segmentation
-            if isinstance(encoded["counts"], list):  # crowds in COCO: run lengths, not yet compressed
-                encoded = rle.frPyObjects(encoded, height, width)
-            return rle.decode(encoded).astype(bool)
+            try:
+                if isinstance(counts, list):  # crowds in COCO: run lengths, not yet compressed
+                    encoded = rle.frPyObjects(encoded, height, width)
+                return rle.decode(encoded).astype(bool)
+            except (KeyError, ValueError, TypeError, OverflowError):
+                raise ValueError(f"The mask of this {self.category} is damaged: its runs do not fill {size}.") from None
+        far = 100 * max(height, width)
+        if not isinstance(self.segmentation, list) or not all(_are_numbers(p, far) for p in self.segmentation):
+            raise ValueError(
+                f"The mask of this {self.category} is damaged: {_shown(self.segmentation)} is no polygons."
+            )
         # A polygon needs three corners; pycocotools would take four numbers for a box.
         polygons = [polygon for polygon in self.segmentation if len(polygon) >= 6]
         if not polygons:
@@ -127,6 +136,14 @@ def load(dataset: str | Path, split: str | None = None, *, instances: bool = Tru
     return sorted(records, key=lambda r: (_rank(r.split), isinstance(r.image_id, str), r.image_id))
 
 
+def fingerprint(records: Iterable[Record]) -> str:
+    """A short hash of ids and captions, in their order: the same on every machine, another for another dataset."""
+    digest = sha256()
+    for record in records:
+        digest.update(json.dumps([record.image_id, record.captions]).encode())
+    return digest.hexdigest()[:16]
+
+
 def open_image(path: str | Path) -> Image.Image:
     """A picture as people see it: RGB, 8 bits, upright. The one place that reads images.
 
@@ -134,10 +151,12 @@ def open_image(path: str | Path) -> Image.Image:
     FileNotFoundError if there is no such file, ValueError if it cannot be read whole; nothing is replaced silently.
     """
     try:
+        if Path(path).is_fifo():  # nobody may ever write into it
+            raise ValueError("it is a pipe")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # damaged EXIF: the pixels are whole
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 image.load()
                 turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
                 picture = _to_rgb(image)
@@ -147,7 +166,8 @@ def open_image(path: str | Path) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} is refused, it is too large for a photograph: {error}") from None
     except Exception as error:  # decoders raise whatever they like: OSError, SyntaxError, struct.error, zlib.error ...
-        raise ValueError(f"{path} cannot be read as an image ({error}): replace or remove the file.") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as an image ({reason}): replace or remove the file.") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -155,12 +175,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError("its grey levels do not fit 16 bits")
-        image = Image.fromarray((levels.astype(np.uint32) // 257).astype(np.uint8))
+        image = Image.fromarray((levels // 257).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its grey levels are real numbers without an agreed range")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image)
+        return white
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -193,9 +215,8 @@ def _load_coco(folder: Path, split: str | None, instances: bool) -> list[Record]
                         number,
                         _inside(images, _get(entry, "file_name", file), file),
                         part,
-                        tuple(_clean(a["caption"], f"{file}: annotation {a.get('id')}") for a in said),
-                        entry.get("width", 0),
-                        entry.get("height", 0),
+                        tuple(_clean(a["caption"], f"{file}: annotation {_shown(a['id'])}") for a in said),
+                        *_size(entry, file),
                         _instances_of(objects, number),
                     )
                 )
@@ -206,17 +227,17 @@ def _load_karpathy(folder: Path, file: Path, split: str | None, instances: bool)
     """The splits of Karpathy & Fei-Fei (2015), in which `restval` goes to training."""
     entries = []
     for entry in _list(_read_json(file), "images", file):
-        part = _get(entry, "split", file)
+        part = _name(_get(entry, "split", file), file)
         entries.append(("train" if part == "restval" else part, entry))
     parts = _choose(split, {part for part, _ in entries}, folder)
     images: dict[str, Path] = {}  # "train2014" -> its folder; "" for Flickr, which has one folder
     objects: dict[str, COCO] = {}
     records = []
     for part, entry in entries:
-        if part not in parts or not _get(entry, "sentences", file):
+        if part not in parts or not _list(entry, "sentences", file):
             continue
-        number = entry["cocoid"] if "cocoid" in entry else _get(entry, "imgid", file)
-        name = entry.get("filepath", "")
+        number = _id(entry["cocoid"] if "cocoid" in entry else _get(entry, "imgid", file), file)
+        name = entry.get("filepath", "") and _name(entry["filepath"], file)
         if name not in images:
             tried = [_inside(folder, f"{top}{name}", file) for top in ("", "images/")] if name else _flickr(folder)
             images[name] = _first_folder(tried)
@@ -227,9 +248,8 @@ def _load_karpathy(folder: Path, file: Path, split: str | None, instances: bool)
                 number,
                 _inside(images[name], _get(entry, "filename", file), file),
                 part,
-                tuple(_clean(_get(s, "raw", file), f"{file}: image {number}") for s in entry["sentences"]),
-                size.get("width", 0),
-                size.get("height", 0),
+                tuple(_clean(_get(s, "raw", file), f"{file}: image {_shown(number)}") for s in entry["sentences"]),
+                *_size(size, file),
                 _instances_of(objects[name], number),
             )
         )
@@ -249,14 +269,16 @@ def _load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[
         try:
             header = [cell.strip().lower() for cell in next(rows, [])]
             if header != ["image", "caption"]:
-                raise ValueError(f"{file}: the first line must be the header image,caption, not {','.join(header)}.")
+                raise ValueError(
+                    f"{file}: the first line must be the header image,caption, not {_shown(','.join(header))}."
+                )
             for row in filter(None, rows):
                 where = f"{file}, line {rows.line_num}"
                 if len(row) != 2:
                     raise ValueError(f"{where}: {len(row)} cells, not 2; a caption with a comma must stand in quotes.")
                 captions.setdefault(row[0].strip(), []).append(_clean(row[1], where))
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{file}, line {rows.line_num + 1} is not CSV in UTF-8: {error}.") from None
+            raise ValueError(f"{file}, line {rows.line_num + 1} is not CSV in UTF-8: {_line(error)}.") from None
     ranked = sorted(captions, key=lambda name: sha256(f"{seed} {name}".encode()).digest())
     tenth = max(1, round(len(ranked) / 10))
     split_of = dict.fromkeys(ranked, "train")
@@ -275,31 +297,38 @@ def _load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[
 
 def _read_json(file: Path) -> Any:
     try:
-        with file.open(encoding="utf-8") as text:
+        with file.open(encoding="utf-8-sig") as text:
             return json.load(text)
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{file}, line {error.lineno}: broken JSON ({error.msg}); fetch or draw the file again."
-        ) from None
+        reason = f"{file}, line {error.lineno}: broken JSON ({error.msg})"
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text ({error}); fetch or draw the file again.") from None
+        reason = f"{file} is not UTF-8 text ({_line(error)})"
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        reason = f"{file}: broken JSON ({_line(error)})"
+    raise ValueError(f"{reason}; fetch or draw the file again.")
 
 
 def _read_coco(file: Path, *needed: str) -> COCO:
     """One annotation file, checked, then indexed by pycocotools."""
     content = _read_json(file)
-    known = {_get(image, "id", file) for image in _list(content, "images", file)}
+    known = {_id(_get(image, "id", file), file) for image in _list(content, "images", file)}
     for annotation in _list(content, "annotations", file):
-        number = _get(annotation, "image_id", file)
-        if number not in known:
-            raise ValueError(f"{file}: annotation {annotation.get('id')} is of image {number}, which is not listed.")
-        for name in ("id", *needed):
+        for name in ("image_id", "id", *needed):
             _get(annotation, name, file)
-    for category in content.get("categories", []):
-        for name in ("id", "name"):
-            _get(category, name, file)
+        number, image_id = _id(annotation["id"], file), _id(annotation["image_id"], file)
+        if image_id not in known:
+            raise ValueError(
+                f"{file}: annotation {_shown(number)} is of image {_shown(image_id)}, which is not listed."
+            )
     index = COCO()
-    index.dataset = content
+    index.dataset = {"images": content["images"], "annotations": content["annotations"]}
+    if "category_id" in needed:
+        index.dataset["categories"] = _list(content, "categories", file)
+        for category in index.dataset["categories"]:
+            _id(_get(category, "id", file), file)
+            _name(_get(category, "name", file), file)
+        for annotation in content["annotations"]:
+            _id(annotation["category_id"], file)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         index.createIndex()
     return index
@@ -312,13 +341,15 @@ def _read_instances(folder: Path, name: str) -> COCO:
         return COCO()
     index = _read_coco(file, "category_id", "bbox")
     for annotation in index.dataset["annotations"]:
-        if not isinstance(annotation["bbox"], list) or len(annotation["bbox"]) != 4:
-            raise ValueError(f"{file}: annotation {annotation['id']} has no box of four numbers.")
+        where = f"{file}: annotation {_shown(annotation['id'])}"
+        if not _are_numbers(annotation["bbox"]) or len(annotation["bbox"]) != 4:
+            raise ValueError(f"{where} has no box of four numbers.")
+        if not _are_numbers([annotation.get("area", 0)]):
+            raise ValueError(f"{where} has {_shown(annotation['area'])} for an area, which is no number.")
+        if not isinstance(annotation.get("attributes", {}), dict):
+            raise ValueError(f"{where} has {_shown(annotation['attributes'])} for attributes.")
         if annotation["category_id"] not in index.cats:
-            raise ValueError(
-                f"{file}: annotation {annotation['id']} is of category {annotation['category_id']}, "
-                "which is not listed."
-            )
+            raise ValueError(f"{where} is of category {_shown(annotation['category_id'])}, which is not listed.")
     return index
 
 
@@ -376,21 +407,22 @@ def _first_folder(folders: list[Path]) -> Path:
     raise FileNotFoundError(f"No folder of images at {folders[0]}: put them there, or set DATA to where they lie.")
 
 
-def _inside(folder: Path, name: str, file: Path) -> Path:
+def _inside(folder: Path, name: Any, file: Path) -> Path:
     """folder / name, refused if it would lead out of the folder on any operating system."""
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"{file}: the file name {name!r} is not a name.")
-    path = PureWindowsPath(name)  # knows both kinds of slashes, and drives
+    path = PureWindowsPath(_name(name, file))  # knows both kinds of slashes, and drives
     if path.anchor or ".." in path.parts:
-        raise ValueError(f"{file}: the file name {name!r} leads out of the dataset's folder.")
+        raise ValueError(f"{file}: the file name {_shown(name)} leads out of the dataset's folder.")
     return folder / name
+
+
+# Whatever an annotation file says passes through here; what is wrong is shown in at most 60 characters.
 
 
 def _get(entry: Any, name: str, file: Path) -> Any:
     try:
         return entry[name]
     except (KeyError, TypeError, IndexError):
-        raise ValueError(f"{file}: there is no field {name!r} in {str(entry)[:80]}.") from None
+        raise ValueError(f"{file}: there is no field {name!r} in {_shown(entry)}.") from None
 
 
 def _list(content: Any, name: str, file: Path) -> list[Any]:
@@ -400,10 +432,53 @@ def _list(content: Any, name: str, file: Path) -> list[Any]:
     return value
 
 
+def _id(value: Any, file: Path) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, int | str) or not _is_text(str(value)):
+        raise ValueError(f"{file}: {_shown(value)} is no id: that is a whole number or a name.")
+    return value
+
+
+def _name(value: Any, file: Path) -> str:
+    """A text that can name a file on any operating system."""
+    if not _is_text(value) or len(value.encode()) > 255 or any(ord(c) < 32 for c in value):
+        raise ValueError(f"{file}: the file name {_shown(value)} is not a name.")
+    return value
+
+
+def _size(image: dict[str, Any], file: Path) -> tuple[int, int]:
+    """Width and height of an image, 0 where they are not told."""
+    width, height = (image.get(side) or 0 for side in ("width", "height"))
+    if type(width) is not int or type(height) is not int or not 0 <= width <= 10**6 or not 0 <= height <= 10**6:
+        raise ValueError(f"{file}: width and height of an image are pixels, not {_shown(width)} and {_shown(height)}.")
+    return width, height
+
+
 def _clean(caption: Any, where: str) -> str:
     if not isinstance(caption, str) or not caption.strip():
         raise ValueError(f"{where} has an empty caption: write one, or remove it.")
+    if not _is_text(caption):
+        raise ValueError(f"{where} has half a character in its caption {_shown(caption)}: write it whole.")
     return caption.strip()
+
+
+def _is_text(value: Any) -> bool:
+    """True for a text that is not blank and can be written: JSON lets half a character pass."""
+    return isinstance(value, str) and bool(value.strip()) and not re.search("[\ud800-\udfff]", value)
+
+
+def _are_numbers(values: Any, most: float = 1e9) -> bool:
+    """True for a list of numbers within bounds: neither NaN, nor infinite, nor absurd."""
+    return isinstance(values, list) and all(type(v) in (int, float) and -most <= v <= most for v in values)
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value) if isinstance(value, str) and not _is_text(value) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, without the thousand bytes it went wrong in."""
+    return error.reason if isinstance(error, UnicodeError) else str(error).splitlines()[0]
 
 
 def _check_distinct(records: list[Record], folder: Path) -> None:
@@ -411,7 +486,7 @@ def _check_distinct(records: list[Record], folder: Path) -> None:
     for record in records:
         if record.image_id in split_of:
             raise ValueError(
-                f"{folder}: image {record.image_id} is listed twice, in {split_of[record.image_id]} and "
+                f"{folder}: image {_shown(record.image_id)} is listed twice, in {split_of[record.image_id]} and "
                 f"{record.split}; an image belongs to one split."
             )
         split_of[record.image_id] = record.split

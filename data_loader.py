@@ -9,8 +9,9 @@ Nothing here depends on the number of workers: every random choice is seeded by 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,8 +29,8 @@ class Transform:
     """A picture as the encoder wants it: the whole picture resized to a square, never cropped, never flipped.
 
     What the caption names stays in the picture, left stays left, and the encoder's grid maps onto what the student
-    sees. For training, brightness and contrast may vary by the share `jitter`, and up to that share of the width is
-    added on each side (the edge repeated), so that things appear elsewhere and smaller; colours keep their names.
+    sees. For training, brightness and contrast may vary by the share `jitter`, and up to that share of height and width
+    is added on each side (the edge repeated), so that things appear elsewhere and smaller; colours keep their names.
     """
 
     size: int
@@ -39,7 +40,8 @@ class Transform:
         """A picture of any size -> (3, size, size) uint8."""
         picture = picture.convert("RGB")
         if self.jitter and random is not None:
-            top, bottom, left, right = (random.uniform(0, self.jitter, 4) * picture.width).astype(int)
+            sides = (picture.height, picture.height, picture.width, picture.width)
+            top, bottom, left, right = (random.uniform(0, self.jitter, 4) * sides).astype(int)
             wider = np.pad(np.asarray(picture), ((top, bottom), (left, right), (0, 0)), mode="edge")
             picture = Image.fromarray(wider)
         picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
@@ -58,6 +60,7 @@ class Batch:
     image_of: Tensor  # (B,) the row of `images` that caption b belongs to
     captions: Tensor  # (B, T + 1) ids: <start>, T - 1 words, <end>; then <pad>
     lengths: Tensor  # (B,) targets of each caption, <end> counted; falling; stays on the CPU
+    broken: dict[int | str, Exception] = field(default_factory=dict)  # pictures left out: image id -> what is wrong
 
     @property
     def inputs(self) -> PackedSequence:
@@ -72,13 +75,12 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device (asynchronously from pinned memory)."""
         moved = (t.to(device, non_blocking=True) for t in (self.images, self.image_of, self.captions))
-        return Batch(self.image_ids, *moved, self.lengths)
+        return Batch(self.image_ids, *moved, self.lengths, self.broken)
 
     def pin_memory(self) -> Batch:
         """Called by DataLoader(pin_memory=True)."""
-        return Batch(
-            self.image_ids, *(t.pin_memory() for t in (self.images, self.image_of, self.captions)), self.lengths
-        )
+        pinned = (t.pin_memory() for t in (self.images, self.image_of, self.captions))
+        return Batch(self.image_ids, *pinned, self.lengths, self.broken)
 
 
 class CaptionDataset(Dataset):
@@ -109,13 +111,17 @@ class CaptionDataset(Dataset):
         drawn = self._random(epoch, index, 0).choice(len(captions), self.captions_per_image, replace=False)
         return [captions[i] for i in sorted(drawn)]
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[int | str, Tensor, list[list[int]]]:
+    def __getitem__(self, item: tuple[int, int]) -> tuple[int | str, Tensor | Exception, list[list[int]]]:
+        """Image id, picture (or why it cannot be read), captions."""
         epoch, index = item
         record = self.records[index]
         if self.features is not None:
             picture = torch.from_numpy(self.features[record.image_id])  # (R, E)
         else:
-            picture = self.transform(open_image(record.path), self._random(epoch, index, 1))
+            try:
+                picture = self.transform(open_image(record.path), self._random(epoch, index, 1))
+            except (ValueError, OSError) as error:  # whether to go on without it is for `Loader` to decide
+                picture = error
         return record.image_id, picture, self.chosen(epoch, index)
 
     def _random(self, epoch: int, index: int, purpose: int) -> np.random.Generator:
@@ -127,12 +133,12 @@ class ByLength(Sampler):
 
     With one caption an image the batches are pure length buckets, but for those of the pictures left over, too few of
     their length to fill one. The epoch is set from outside (`loader.batch_sampler.epoch = 3`), so that training can go
-    on where it stopped.
+    on where it stopped, and so is the number of its batches to pass over, `start`.
     """
 
     def __init__(self, dataset: CaptionDataset, images_per_batch: int, shuffle: bool):
         self.dataset, self.images_per_batch, self.shuffle = dataset, images_per_batch, shuffle
-        self.epoch = 0
+        self.epoch = self.start = 0
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.images_per_batch)
@@ -155,11 +161,16 @@ class ByLength(Sampler):
         batches = [order[i : i + size] for i in range(0, len(order), size)]
         if self.shuffle:
             random.shuffle(batches)
-        yield from ([(self.epoch, int(i)) for i in batch] for batch in batches)
+        yield from ([(self.epoch, int(i)) for i in batch] for batch in batches[self.start :])
 
 
-def collate(items: Sequence[tuple[int | str, Tensor, list[list[int]]]]) -> Batch:
-    """Items of the dataset -> one Batch, captions longest first."""
+def collate(items: Sequence[tuple[int | str, Tensor | Exception, list[list[int]]]]) -> Batch:
+    """Items of the dataset -> one Batch, captions longest first; without pictures if none of them could be read."""
+    broken = {image_id: picture for image_id, picture, _ in items if isinstance(picture, Exception)}
+    items = [item for item in items if item[0] not in broken]
+    if not items:
+        nothing = torch.zeros(0, dtype=torch.long)
+        return Batch([], nothing, nothing, nothing, nothing, broken)
     image_ids, pictures, captions = zip(*items, strict=True)
     rows = [(caption, n) for n, of_image in enumerate(captions) for caption in of_image]
     rows.sort(key=lambda row: -len(row[0]))
@@ -167,7 +178,41 @@ def collate(items: Sequence[tuple[int | str, Tensor, list[list[int]]]]) -> Batch
     padded = torch.zeros(len(rows), int(lengths.max()) + 1, dtype=torch.long)  # <pad> is 0
     for row, (caption, _) in zip(padded, rows, strict=True):
         row[: len(caption)] = torch.tensor(caption)
-    return Batch(list(image_ids), torch.stack(pictures), torch.tensor([n for _, n in rows]), padded, lengths)
+    return Batch(list(image_ids), torch.stack(pictures), torch.tensor([n for _, n in rows]), padded, lengths, broken)
+
+
+class Loader(DataLoader):
+    """A DataLoader of `Batch` that leaves out pictures that cannot be read, and says so; or stops at the first.
+
+    Each is reported once and kept in `left_out` (image id -> what is wrong); at the end of an epoch they are counted.
+    `position` is how many of the epoch's batches lie behind, those passed over and those without a picture counted.
+    """
+
+    def __init__(self, *args, stop_at_broken: bool, **options):
+        super().__init__(*args, **options)
+        self.stop_at_broken, self.left_out, self.position = stop_at_broken, {}, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        served, missed, start = 0, 0, self.batch_sampler.start
+        for self.position, batch in enumerate(super().__iter__(), start + 1):
+            for image_id, error in batch.broken.items():
+                if self.stop_at_broken or isinstance(error, FileNotFoundError):  # a dataset that is not complete
+                    raise error
+                if image_id not in self.left_out:
+                    print(f"left out: {error}", flush=True)
+                self.left_out[image_id] = str(error)
+            served, missed = served + len(batch.image_ids), missed + len(batch.broken)
+            if batch.image_ids:
+                yield batch
+        if missed and not served and not start:
+            raise ValueError(f"none of the {missed:,} pictures can be read, among them: {error}")
+        if missed:
+            print(f"left out of this epoch: {missed:,} of {served + missed:,} pictures", flush=True)
+
+
+def _let_the_main_process_stop(worker: int) -> None:
+    """Ctrl-C reaches the workers, too; they go on serving, or a notebook could not use its loader again."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def get_loader(
@@ -182,12 +227,17 @@ def get_loader(
     shuffle: bool = True,
     seed: int = 0,
     workers: int = 0,
-) -> DataLoader:
+    broken: str = "skip",
+) -> Loader:
     """A DataLoader of `Batch`: `images_per_batch` pictures with up to `captions_per_image` captions each.
 
     The pictures come from the files through `transform`, or from `features` (image id -> (R, E)); give one of the two.
-    Captions are cut at `max_words` words. Raises ValueError if there are no records, or one has no caption or features.
+    Captions are cut at `max_words` words. A picture that cannot be read is left out and reported ("skip"), or ends the
+    epoch with its ValueError ("stop"); one that is missing always does, with FileNotFoundError.
+    Raises ValueError if there are no records, or one has no caption or features.
     """
+    if broken not in ("skip", "stop"):
+        raise ValueError(f'broken says what to do with a picture that cannot be read: "skip" or "stop", not {broken!r}')
     if (transform is None) == (features is None):
         raise ValueError(
             "get_loader takes pictures through `transform` or `features` from the cache: give one of the two"
@@ -197,22 +247,30 @@ def get_loader(
     silent = next((r for r in records if not r.captions), None)
     if silent is not None:
         raise ValueError(f"image {silent.image_id} ({silent.path}) has no caption: leave it out before batching")
+    left_out = {r.image_id: why for r in records if (why := getattr(features, "broken", {}).get(r.image_id))}
+    for why in left_out.values():  # already when their features were computed
+        if broken == "stop" or len(left_out) == len(records):
+            raise ValueError(why)
+        print(f"left out: {why}", flush=True)
+    records = [r for r in records if r.image_id not in left_out]
     unseen = next((r for r in records if features is not None and r.image_id not in features), None)
     if unseen is not None:
         raise ValueError(f"image {unseen.image_id} ({unseen.path}) has no features: extract those of this split")
     dataset = CaptionDataset(records, vocabulary, transform, features, captions_per_image, max_words, seed)
-    return DataLoader(
+    return Loader(
         dataset,
+        stop_at_broken=broken == "stop",
         batch_sampler=ByLength(dataset, images_per_batch, shuffle),
         collate_fn=collate,
         num_workers=workers,
+        worker_init_fn=_let_the_main_process_stop,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own, lest the number of workers shift the model's random numbers
     )
 
 
-def padded_share(loader: DataLoader) -> float:
+def padded_share(loader: Loader) -> float:
     """The share of a (B, T) rectangle that is padding, over one epoch of batches: the work that packing saves."""
     dataset, real, padded = loader.dataset, 0, 0
     for batch in loader.batch_sampler:

@@ -13,6 +13,7 @@ on such a detector.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -60,7 +61,10 @@ def fit_detector(
     autocast: torch.dtype | None = None,
     after_epoch: Callable[[dict], None] | None = None,
 ) -> list[dict]:
-    """Train detector and encoder; return the history: epoch, loss (binary cross-entropy per word), seconds."""
+    """Train detector and encoder; return the history: epoch, loss (binary cross-entropy per word), seconds.
+
+    Raises FloatingPointError if the loss is no longer a number.
+    """
     device = torch.device(device)
     detector.to(device).train()
     optimizer = torch.optim.AdamW(detector.parameters(), lr=learning_rate, weight_decay=weight_decay)
@@ -82,6 +86,8 @@ def fit_detector(
             loss.backward()
             optimizer.step()
             total += loss.item()
+        if not math.isfinite(total):
+            raise FloatingPointError(f"eyes: the loss is not a number in epoch {epoch + 1}: lower the learning rate")
         history.append({"epoch": epoch + 1, "loss": total / len(loader), "seconds": time.perf_counter() - began})
         if after_epoch is not None:
             after_epoch(history[-1])

@@ -1,9 +1,9 @@
 """Pictures -> a frozen encoder, once -> features on disk, memory-mapped.
 
 Comes in: records and an encoder that does not learn. Goes out: `Features`, a mapping from image id to its regions (R,
-E), backed by one `.npy` file of float16 that is never read whole. Beside it a small JSON says which images, which
-encoder, which transform, and how many rows are done, so that an interrupted extraction goes on. What it does not know:
-captions.
+E), backed by one `.npy` file of float16 that is never read whole. Beside it a small JSON says which images (with the
+sizes of their files), which encoder, which transform, which pictures could not be read, and how many rows are done, so
+that an interrupted extraction goes on. What it does not know: captions.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+import files
 from coco import Record, open_image
 from data_loader import Transform
 
 
 class Features(Mapping):
-    """Image id -> regions (R, E) float16, read from the memory map when asked for. Safe to pickle into workers."""
+    """Image id -> regions (R, E) float16, read from the memory map when asked for. Safe to pickle into workers.
+
+    `broken` holds the images that have none, as their pictures could not be read: image id -> what was wrong.
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -36,10 +40,11 @@ class Features(Mapping):
             raise ValueError(
                 f"{self.path}: only {about['done']} of {len(about['image_ids'])} images are done; run it again"
             )
-        self.row = {image_id: i for i, image_id in enumerate(about["image_ids"])}
+        self.broken = dict(about["broken"])
+        self.row = {image_id: i for i, image_id in enumerate(about["image_ids"]) if image_id not in self.broken}
         self.shape = tuple(about["shape"][1:])
         self.encoder = about["encoder"]
-        self._map = np.load(self.path, mmap_mode="r")
+        self._map = _open(self.path, about, "r")
 
     def __getitem__(self, image_id: int | str) -> np.ndarray:
         return np.array(self._map[self.row[image_id]])
@@ -67,8 +72,12 @@ class _Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, i: int) -> torch.Tensor:
-        return self.transform(open_image(self.records[i].path))
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, str]:
+        """A picture; or, where it cannot be read, a black one and why."""
+        try:
+            return self.transform(open_image(self.records[i].path)), ""
+        except ValueError as error:
+            return torch.zeros(3, self.transform.size, self.transform.size, dtype=torch.uint8), str(error)
 
 
 def fingerprint(encoder: torch.nn.Module) -> str:
@@ -95,12 +104,14 @@ def extract(
     autocast: torch.dtype | None = None,
     replace: bool = False,
     progress: bool = True,
+    broken: str = "skip",
 ) -> Features:
     """Run every record's picture through the encoder into `path` (.npy), going on where an earlier run was stopped.
 
-    Finished features of more images than these serve as they are. Features of other images or of another encoder are
-    refused, or with `replace` made anew: the right thing for an encoder of one's own, which changes whenever it is
-    trained.
+    Finished features of more images than these serve as they are. Features of other images (other ids, or files of
+    other sizes) or of another encoder are refused, or with `replace` made anew: the right thing for an encoder of one's
+    own, which changes whenever it is trained. A picture that cannot be read is left out and reported ("skip"), or stops
+    the run with its ValueError ("stop"); one that is missing always does, with FileNotFoundError.
 
     Raises ValueError if the encoder learns, if the file belongs to other images or another encoder, or if features are
     not finite in float16 or all zero; OSError if the disk has no room for the file.
@@ -116,51 +127,73 @@ def extract(
     shape = (len(records), encoder.seen_regions, encoder.feature_size)
     about = {
         "image_ids": image_ids,
+        "files": [record.path.stat().st_size if record.path.is_file() else None for record in records],
         "shape": list(shape),
         "encoder": encoder.seeing,
         "fingerprint": fingerprint(encoder),
+        "broken": [],
+        "done": 0,
     }
     before = _about(path) if path.is_file() else None
-    done = before.pop("done") if before is not None else 0
-    finished = before is not None and done == len(before["image_ids"])
-    if finished and before["fingerprint"] == about["fingerprint"] and set(image_ids) <= set(before["image_ids"]):
-        return Features(path)
-    if before is not None and before != about:
+    if before is not None and (other := _other(before, about)) is not None:
         if not replace:
-            raise ValueError(
-                f"{path} holds features of other images or of another encoder: delete it or choose another name"
-            )
+            raise ValueError(f"{path} holds features of {other}: delete it or choose another name")
         before = None
-    if before is not None:
-        rows = np.lib.format.open_memmap(path, mode="r+")
-    else:
-        done = 0
+    if before is not None and before["done"] == len(before["image_ids"]):
+        return Features(path)
+    if before is None:
         _check_room(path, shape)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_about(path, about | {"done": 0})  # whatever stood there before no longer counts
-        rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        _create(path, about)
+    about = before or about
+    rows = _open(path, about, "r+")
     device = next(encoder.buffers()).device
     encoder.eval()
-    todo = _Pictures(records[done:], Transform(encoder.image_size))
-    bar = tqdm(total=len(records), initial=done, unit="image", desc="features", disable=not progress)
+    todo = _Pictures(records[about["done"] :], Transform(encoder.image_size))
+    bar = tqdm(total=len(records), initial=about["done"], unit="image", desc="features", disable=not progress)
     with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
-        for images in DataLoader(todo, batch_size, num_workers=workers):
+        for images, errors in DataLoader(todo, batch_size, num_workers=workers):
+            done = about["done"]
             regions = encoder.see(images.to(device)).float().half().cpu().numpy()
-            _check_finite(regions, image_ids[done : done + len(regions)])
+            for i, (image_id, error) in enumerate(zip(image_ids[done:], errors, strict=False)):
+                if error and broken == "stop":
+                    raise ValueError(error)
+                if error:
+                    print(f"left out: {error}", flush=True)
+                    about["broken"].append([image_id, error])
+                    regions[i] = 0
+                else:
+                    _check_finite(regions[i], image_id)
             rows[done : done + len(regions)] = regions
             rows.flush()
-            done += len(regions)
-            _write_about(path, about | {"done": done})
+            about["done"] += len(regions)
+            _write_about(path, about)
             bar.update(len(regions))
+    if about["broken"]:
+        print(f"{path}: {len(about['broken']):,} of {len(records):,} pictures left out, they cannot be read")
     return Features(path)
 
 
-def _check_finite(regions: np.ndarray, image_ids: Sequence[int | str]) -> None:
-    for image_id, of_image in zip(image_ids, regions, strict=True):
-        if not np.isfinite(of_image).all():
-            raise ValueError(f"image {image_id}: features not finite in float16; check the encoder's weights")
-        if not of_image.any():
-            raise ValueError(f"image {image_id}: features are all zero; check the encoder's weights")
+def _other(before: dict, about: dict) -> str | None:
+    """What earlier features are of, if they are not those that are asked for."""
+    if before["fingerprint"] != about["fingerprint"]:
+        return "another encoder, or of one with other weights"
+    finished = before["done"] == len(before["image_ids"])
+    if before["image_ids"] != about["image_ids"] and not (
+        finished and set(about["image_ids"]) <= set(before["image_ids"])
+    ):
+        return "other images"
+    then = dict(zip(before["image_ids"], before["files"], strict=True))
+    for image_id, size in zip(about["image_ids"], about["files"], strict=True):
+        if size != then[image_id] and None not in (size, then[image_id]):  # None: there is, or was, no such file
+            return f"other images: the file of image {image_id} had {then[image_id]:,} bytes, now it has {size:,}"
+    return None
+
+
+def _check_finite(regions: np.ndarray, image_id: int | str) -> None:
+    if not np.isfinite(regions).all():
+        raise ValueError(f"image {image_id}: features not finite in float16; check the encoder's weights")
+    if not regions.any():
+        raise ValueError(f"image {image_id}: features are all zero; check the encoder's weights")
 
 
 def _check_room(path: Path, shape: tuple[int, ...]) -> None:
@@ -174,17 +207,47 @@ def _check_room(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
+def _create(path: Path, about: dict) -> None:
+    """An empty map in its full size; wherever this is interrupted, no older marks are believed of newer rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    half = path.with_name(path.name + ".part")
+    np.lib.format.open_memmap(half, mode="w+", dtype=np.float16, shape=tuple(about["shape"]))
+    if hasattr(os, "posix_fallocate"):  # a disk that fills up later would end the process without a word
+        with half.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, half.stat().st_size)
+    os.replace(half, path)
+    _write_about(path, about)
+
+
+def _open(path: Path, about: dict, mode: str) -> np.memmap:
+    try:
+        rows = np.lib.format.open_memmap(path, mode=mode)
+        if rows.dtype == np.float16 and rows.shape == tuple(about["shape"]):
+            return rows
+    except (ValueError, EOFError):
+        pass
+    raise ValueError(f"{path} is damaged: delete it and extract the features again")
+
+
 def _about(path: Path) -> dict | None:
     json_path = path.with_suffix(".json")
     if not json_path.is_file():
         return None
     try:
-        return json.loads(json_path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{json_path}: broken JSON ({error}); delete it and extract the features again") from None
+        about = json.loads(json_path.read_text(encoding="utf-8"))
+        about = {"files": [None] * len(about["image_ids"]), "broken": []} | about
+        if (
+            len(about["files"]) == len(about["image_ids"]) == about["shape"][0]
+            and 0 <= about["done"] <= about["shape"][0]
+        ):
+            about["fingerprint"], about["encoder"], dict(about["broken"])
+            return about
+        error = "its lists are not equally long"
+    except (ValueError, KeyError, TypeError, IndexError) as reason:
+        error = reason
+    raise ValueError(f"{json_path}: broken JSON ({error}); delete it and extract the features again")
 
 
 def _write_about(path: Path, about: dict) -> None:
-    half = path.with_suffix(".json.part")
-    half.write_text(json.dumps(about), encoding="utf-8")
-    os.replace(half, path.with_suffix(".json"))
+    files.write(path.with_suffix(".json"), json.dumps(about))

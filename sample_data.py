@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -179,9 +180,9 @@ def already_there(folder: Path, arguments: dict[str, int]) -> bool:
         raise ValueError(f"{folder} is a file: name a folder to draw the sample into.")
     made = folder / "sample.json"
     if made.is_file():
-        if json.loads(made.read_text()) == arguments:
+        other = made.read_text(encoding="utf-8", errors="replace").strip()
+        if other == json.dumps(arguments):
             return True
-        other = made.read_text().strip()
         raise ValueError(f"{folder} holds another sample ({other}): delete it or name another folder.")
     if any(folder.iterdir()):
         raise ValueError(f"{folder} holds files that are not the sample's: name another folder to draw into.")
@@ -194,7 +195,8 @@ def make(
     """Draws the sample into a folder; does nothing if the same sample is there already.
 
     Comes in: pictures a split, the seed, and the side of a picture in pixels. Drawn beside the folder and moved there
-    when finished, so an interrupted run leaves nothing half done. Raises ValueError if the folder holds another sample
+    when finished, so an interrupted run leaves nothing half done; what a killed one leaves beside it is swept up a day
+    later. Raises ValueError if the folder holds another sample
     or other files, or if a number is out of range.
     """
     folder = Path(folder)
@@ -205,6 +207,9 @@ def make(
     if already_there(folder, arguments):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed, yesterday or before
+        if time.time() - left.stat().st_mtime > 24 * 3600:
+            shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         fresh = Path(temporary) / "sample"
         (fresh / "annotations").mkdir(parents=True)

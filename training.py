@@ -19,12 +19,44 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
-def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of -log p(target) over L real tokens: scores (L, V), targets (L,) -> a scalar, in float32."""
-    return F.cross_entropy(logits.float(), targets, reduction="sum")
+def token_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Sum of -log p(target) over L real tokens: scores (L, V), targets (L,) -> a scalar, in float32.
+
+    With label `smoothing` every word of the vocabulary is a target, too, by that share of each token.
+    """
+    return TokenLoss.apply(logits, targets, smoothing)
+
+
+class TokenLoss(torch.autograd.Function):
+    """`F.cross_entropy(logits.float(), …, reduction="sum")`, some rows at a time, the gradient along with the loss.
+
+    So neither the scores in float32 nor their softmax, the largest tensors of training, exist for the whole batch.
+    """
+
+    ROWS = 64
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        of_logits = torch.empty_like(logits) if ctx.needs_input_grad[0] else logits[:0]
+        loss = logits.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(logits), TokenLoss.ROWS):
+            rows = slice(start, start + TokenLoss.ROWS)
+            logprobs, target = logits[rows].float().log_softmax(1), targets[rows].unsqueeze(1)
+            loss -= (1 - smoothing) * logprobs.gather(1, target).sum()
+            if smoothing:
+                loss -= smoothing * logprobs.mean(1).sum()
+            if ctx.needs_input_grad[0]:
+                p = logprobs.exp_().sub_(smoothing / logits.shape[1])  # the softmax, less what it should be
+                of_logits[rows] = p.scatter_add_(1, target, p.new_full(target.shape, smoothing - 1))
+        ctx.save_for_backward(of_logits)
+        return loss
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (of_logits,) = ctx.saved_tensors
+        return of_logits * gradient.to(of_logits.dtype), None, None
 
 
 def perplexity(nll: float, tokens: int) -> float:
@@ -172,6 +204,36 @@ class _Run:
     best: float = math.inf
     since_best: int = 0
     history: list[dict] = field(default_factory=list)
+    # of the epoch that is running: batches done, the loss summed over their tokens, those tokens, the time they took
+    step: int = 0
+    nll: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class _Alarm:
+    """Tells one step later that a step's numbers were none, so that nobody waits for a GPU."""
+
+    def __init__(self):
+        self.waiting = None
+
+    def note(self, number: Tensor, where: str) -> None:
+        """Look at the number that was waiting; let this one wait."""
+        self.look()
+        event = torch.cuda.Event() if number.is_cuda else None
+        self.waiting = number.detach().to("cpu", non_blocking=True), event, where
+        if event is not None:
+            event.record()
+
+    def look(self) -> None:
+        """Raises FloatingPointError if the number that was waiting is infinite or none."""
+        if self.waiting is None:
+            return
+        (number, event, where), self.waiting = self.waiting, None
+        if event is not None:
+            event.synchronize()
+        if not math.isfinite(number.item()):
+            raise FloatingPointError(f"the loss is not a number in {where}: lower the learning rate")
 
 
 def fit(
@@ -183,6 +245,7 @@ def fit(
     score: Callable[[nn.Module], float] | None = None,
     after_epoch: Iterable[Callable[[nn.Module, list[dict]], None]] = (),
     keeper: Keeper | None = None,
+    save_every: float = 300.0,
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
 ) -> list[dict]:
@@ -190,9 +253,11 @@ def fit(
 
     Its keys: epoch, train_loss, train_perplexity, val_perplexity, score (if there is one), lr, seconds. The best model
     is the one with the lowest perplexity on `val_loader`, or with the highest `score(model)`; at the end the model
-    holds its weights. With a `keeper` the best is saved as soon as it is reached, and a run that was stopped goes on
-    from its last whole epoch as if it had not been. `after_epoch` functions get the model and the history so far.
-    Raises FloatingPointError if the loss is no longer a number; the model then holds its best weights so far.
+    holds its weights. With a `keeper` the best is saved as soon as it is reached, and where to go on after each epoch
+    and, within one, every `save_every` seconds: a run that was stopped goes on from there as if it had not been.
+    `after_epoch` functions get the model and the history so far.
+    Raises FloatingPointError, naming the batch's images, if loss or gradient are no longer numbers; the model then
+    holds its best weights so far, or those it began with. After KeyboardInterrupt it holds the best ones, too.
     """
     device = torch.device(device)
     model.to(device)
@@ -205,78 +270,121 @@ def fit(
     )
     steps = len(train_loader) * plan.epochs
     coins = torch.Generator().manual_seed(plan.seed)
-    run, best_weights = _Run(), None
+    run, alarm = _Run(), _Alarm()
     torch.manual_seed(plan.seed)
+    gpus = [device] if device.type == "cuda" else []  # whose generators matter besides the CPU's
     if keeper is not None and (state := keeper.load_training(model)) is not None:
         optimizer.load_state_dict(state["optimizer"])
         coins.set_state(state["coins"])
         torch.set_rng_state(state["rng"])
+        for gpu, of_gpu in zip(gpus, state.get("gpus", ()), strict=False):
+            torch.cuda.set_rng_state(of_gpu, gpu)
         run = _Run(**state["run"])
-    while run.epoch < plan.epochs and (plan.patience is None or run.since_best < plan.patience):
-        began = time.perf_counter()
-        train_loader.batch_sampler.epoch = run.epoch
-        nll = torch.zeros((), device=device)
-        tokens = 0
-        model.train()
-        for i, batch in enumerate(train_loader):
-            progress = (run.epoch * len(train_loader) + i) / steps
-            for group in optimizer.param_groups:
-                group["lr"] = plan.learning_rate * plan.rate((run.epoch * len(train_loader) + i + 1) / (steps + 1))
-            batch = batch.to(device)
-            targets, ratio = batch.targets, plan.ratio(progress)
-            with torch.autocast(device.type, autocast, enabled=autocast is not None):
-                if ratio < 1:
-                    logits, attention = scores_with_own_words(model, batch, ratio, coins)
-                else:
-                    logits, attention = model(batch.images, batch.inputs, batch.image_of)
-            logits = logits.float()
-            loss = F.cross_entropy(logits, targets, label_smoothing=plan.label_smoothing)
-            penalty = 0.0
-            if plan.attention_penalty:
-                if attention is None:
-                    raise ValueError("attention_penalty is for a decoder with attention: set it to 0")
-                penalty = plan.attention_penalty * uncovered(attention, batch.inputs.batch_sizes)
-            optimizer.zero_grad(set_to_none=True)
-            (loss + penalty).backward()
-            nn.utils.clip_grad_norm_(learning, plan.clip)
-            optimizer.step()
-            with torch.no_grad():  # without label smoothing both are the same number
-                nll += token_loss(logits, targets) if plan.label_smoothing else loss * len(targets)
-            tokens += len(targets)
-        val = evaluate(model, val_loader, device, autocast)
-        if not math.isfinite(nll.item() + val):
-            _restore_best(model, run, best_weights, keeper)
-            raise FloatingPointError(f"the loss is not a number in epoch {run.epoch + 1}: lower the learning rate")
-        row = {
-            "epoch": run.epoch + 1,
-            "train_loss": nll.item() / tokens,
-            "train_perplexity": perplexity(nll.item(), tokens),
-        }
-        row |= {"val_perplexity": val, "lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - began}
-        if score is not None:
-            with torch.random.fork_rng(devices=[]):  # looking at the model must not change what it learns
-                row["score"] = float(score(model))
-        cost = -row["score"] if score is not None else val
-        run.epoch, run.since_best = run.epoch + 1, run.since_best + 1
-        run.history.append(row)
-        if cost < run.best:
-            run.best, run.since_best = cost, 0
-            best_weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
-            if keeper is not None:
-                keeper.save_best(model)
+    best_weights = None if run.best < math.inf else _copy_of(model)
+
+    def save() -> None:
         if keeper is not None:
-            rng = {"coins": coins.get_state(), "rng": torch.get_rng_state()}
-            keeper.save_training(model, {"optimizer": optimizer.state_dict(), "run": vars(run)} | rng)
-        with torch.random.fork_rng(devices=[]):
-            for function in after_epoch:
-                function(model, run.history)
-    _restore_best(model, run, best_weights, keeper)
+            state = {"optimizer": optimizer.state_dict(), "run": vars(run)}
+            state |= {"coins": coins.get_state(), "rng": torch.get_rng_state()}
+            state["gpus"] = [torch.cuda.get_rng_state(gpu) for gpu in gpus]
+            keeper.save_training(model, state)
+
+    try:
+        while run.epoch < plan.epochs and (plan.patience is None or run.since_best < plan.patience):
+            began = saved = time.perf_counter()
+            before = run.seconds
+            train_loader.batch_sampler.epoch, train_loader.batch_sampler.start = run.epoch, run.step
+            nll = torch.tensor(run.nll, device=device)
+            model.train()
+            for batch in train_loader:
+                step = run.epoch * len(train_loader) + train_loader.position - 1
+                for group in optimizer.param_groups:
+                    group["lr"] = plan.learning_rate * plan.rate((step + 1) / (steps + 1))
+                batch = batch.to(device)
+                loss, of_tokens = _losses(model, batch, plan, plan.ratio(step / steps), coins, autocast)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                norm = nn.utils.clip_grad_norm_(learning, plan.clip)
+                optimizer.step()
+                nll += of_tokens
+                run.tokens += len(batch.targets)
+                run.step = train_loader.position
+                images = ", ".join(map(str, batch.image_ids))
+                alarm.note(loss.detach() + norm, f"epoch {run.epoch + 1}, at the images {images}")
+                if keeper is not None and time.perf_counter() - saved > save_every:
+                    alarm.look()
+                    saved = time.perf_counter()
+                    run.nll, run.seconds = nll.item(), before + saved - began
+                    save()
+            alarm.look()
+            val = evaluate(model, val_loader, device, autocast)
+            if not math.isfinite(nll.item() + val):
+                raise FloatingPointError(
+                    f"the loss is not a number after epoch {run.epoch + 1}: lower the learning rate"
+                )
+            mean = nll.item() / run.tokens
+            row = {"epoch": run.epoch + 1, "train_loss": mean, "train_perplexity": perplexity(nll.item(), run.tokens)}
+            row |= {"val_perplexity": val, "lr": optimizer.param_groups[0]["lr"]}
+            row["seconds"] = before + time.perf_counter() - began
+            if score is not None:
+                with torch.random.fork_rng(gpus):  # looking at the model must not change what it learns
+                    row["score"] = float(score(model))
+            cost = -row["score"] if score is not None else val
+            run.epoch, run.since_best = run.epoch + 1, run.since_best + 1
+            run.step, run.nll, run.tokens, run.seconds = 0, 0.0, 0, 0.0
+            run.history.append(row)
+            if cost < run.best:
+                run.best, run.since_best = cost, 0
+                best_weights = _copy_of(model)
+                if keeper is not None:
+                    keeper.save_best(model)
+            save()
+            with torch.random.fork_rng(gpus):
+                for function in after_epoch:
+                    function(model, run.history)
+    except KeyboardInterrupt:
+        if run.best < math.inf:
+            _restore_best(model, best_weights, keeper)
+        weights = "its best weights so far" if run.best < math.inf else "what it learned in it"
+        again = "; run this again to go on" if keeper is not None else ""
+        print(f"stopped in epoch {run.epoch + 1}: the model holds {weights}{again}", flush=True)
+        raise
+    except FloatingPointError:
+        _restore_best(model, best_weights, keeper)
+        raise
+    finally:
+        train_loader.batch_sampler.start = 0
+    _restore_best(model, best_weights, keeper)
     return run.history
 
 
-def _restore_best(model: nn.Module, run: _Run, weights: dict | None, keeper: Keeper | None) -> None:
+def _losses(
+    model: nn.Module, batch, plan: Plan, ratio: float, coins: torch.Generator, autocast: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
+    """What a step descends, a mean over tokens; and the plain sum of -log p over them, what perplexity is made of."""
+    with torch.autocast(batch.images.device.type, autocast, enabled=autocast is not None):
+        if ratio < 1:
+            logits, attention = scores_with_own_words(model, batch, ratio, coins)
+        else:
+            logits, attention = model(batch.images, batch.inputs, batch.image_of)
+    targets = batch.targets
+    loss = token_loss(logits, targets, plan.label_smoothing)
+    nll = token_loss(logits.detach(), targets) if plan.label_smoothing else loss.detach()
+    loss = loss / len(targets)
+    if plan.attention_penalty:
+        if attention is None:
+            raise ValueError("attention_penalty is for a decoder with attention: set it to 0")
+        loss = loss + plan.attention_penalty * uncovered(attention, batch.inputs.batch_sizes)
+    return loss, nll
+
+
+def _copy_of(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def _restore_best(model: nn.Module, weights: dict[str, Tensor] | None, keeper: Keeper | None) -> None:
     """The best weights back into the model: from memory, or those an earlier part of the run has kept."""
     if weights is not None:
         model.load_state_dict(weights)
-    elif keeper is not None and run.best < math.inf:
+    else:
         keeper.load_best(model)

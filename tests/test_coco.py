@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 from pycocotools import mask as rle
 
 import coco
-from coco import Instance, load, open_image
+from coco import Instance, fingerprint, load, open_image
 
 
 def edit(file: Path, change) -> None:
@@ -78,6 +78,17 @@ def test_order_does_not_depend_on_the_file(tiny_coco):
     expected = load(tiny_coco)
     edit(tiny_coco / "annotations/captions_train.json", lambda c: random.Random(1).shuffle(c["images"]))
     assert load(tiny_coco) == expected
+    assert fingerprint(load(tiny_coco)) == fingerprint(expected)
+
+
+def test_the_fingerprint_tells_datasets_apart_not_places(tiny_coco):
+    records = load(tiny_coco, "train")
+    known = {fingerprint(records), fingerprint(records[1:]), fingerprint(load(tiny_coco, "val"))}
+    edit(tiny_coco / "annotations/captions_train.json", lambda c: c["annotations"][3].update(caption="another"))
+    known.add(fingerprint(load(tiny_coco, "train")))
+    assert len(known) == 4 and all(len(one) == 16 for one in known)
+    moved = tiny_coco.rename(tiny_coco.with_name("moved"))
+    assert fingerprint(load(moved, "train")) in known
 
 
 def test_an_image_without_captions_is_left_out(tiny_coco):

@@ -1,5 +1,6 @@
 """What a user relies on in the features on disk: the encoder's own numbers, or a clear sentence."""
 
+import copy
 import pickle
 import shutil
 from collections import namedtuple
@@ -8,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from coco import open_image
 from data_loader import Transform, get_loader
@@ -85,18 +87,31 @@ def test_features_of_other_images_or_another_encoder_are_refused(records, encode
     torch.manual_seed(1)
     other_weights = EncoderCNN("small", image_size=32, grid=2, finetune=0)
     other_grid = EncoderCNN("small", image_size=32, grid=1, finetune=0)
+    other_size = EncoderCNN("small", image_size=48, grid=2, finetune=0)
+    other_size.load_state_dict(encoder.state_dict())
+    other_colours = copy.deepcopy(encoder)
+    other_colours.mean.add_(0.1)
     renamed = [replace(r, image_id=r.image_id + 100) for r in records["train"]]
     for images, network in (
         (records["val"], encoder),
         (renamed, encoder),
         (records["train"], other_weights),
         (records["train"], other_grid),
+        (records["train"], other_size),  # another transform
+        (records["train"], other_colours),
     ):
-        with pytest.raises(ValueError, match=r"train\.npy holds features of other images or of another encoder"):
+        with pytest.raises(ValueError, match=r"train\.npy holds features of (other images|another encoder)"):
             extract(images, network, path, progress=False)
     assert np.array_equal(Features(path)[1], first)  # untouched
+    third = records["train"][2].path.read_bytes()
+    Image.new("RGB", (64, 64), "gold").save(records["train"][2].path)  # the same name, another picture
+    with pytest.raises(ValueError, match=r"of other images: the file of image 3 had \d+ bytes, now it has \d+"):
+        extract(records["train"], encoder, path, progress=False)
+    records["train"][2].path.unlink()  # the features alone suffice
+    assert np.array_equal(extract(records["train"], encoder, path, progress=False)[1], first)
     part = extract(records["train"][3:0:-1], encoder, path, progress=False)  # a whole split's serve a part of it
     assert len(part) == 6 and np.array_equal(part[1], first)
+    records["train"][2].path.write_bytes(third)
     anew = extract(records["train"], other_weights, path, replace=True, progress=False)
     assert list(anew) == [1, 2, 3, 4, 5, 6] and not np.array_equal(anew[1], first)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -247,3 +248,20 @@ def test_other_data_is_never_overwritten(folder: Path, tmp_path: Path) -> None:
         make(tmp_path / "new", train=-1)
     with pytest.raises(FileNotFoundError, match="draw the sample first"):
         scenes(tmp_path / "nowhere", "train")
+
+
+def test_what_a_killed_run_left_is_swept_up_a_day_later(tmp_path: Path) -> None:
+    old, fresh, other = (tmp_path / name for name in (".sample-abc", ".sample-def", ".samples"))
+    for folder in (old, fresh, other):
+        (folder / "train").mkdir(parents=True)
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    make(tmp_path / "sample", train=1, val=1, test=1)
+    assert not old.exists() and fresh.exists() and other.exists()
+
+
+def test_a_damaged_note_of_the_arguments_is_shown(tmp_path: Path) -> None:
+    make(tmp_path / "sample", train=1, val=1, test=1)
+    (tmp_path / "sample/sample.json").write_bytes(b'{"version": \xff')
+    with pytest.raises(ValueError, match="holds another sample"):
+        make(tmp_path / "sample", train=1, val=1, test=1)

@@ -1,6 +1,7 @@
 """What a user relies on in training: a perplexity that means what it says, and runs that go on."""
 
 import copy
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,12 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from checkpoint import Keeper, load
 from data_loader import Transform, get_loader
-from decoders import SpatialDecoder
+from decoders import DECODERS, SpatialDecoder
 from decoding import greedy
+from model import Captioner, DecoderRNN, EncoderCNN
 from training import (
     OPTIMIZERS,
     Plan,
@@ -26,6 +29,7 @@ from training import (
     token_loss,
     uncovered,
 )
+from vocabulary import Vocabulary
 
 CPU = torch.device("cpu")
 
@@ -302,7 +306,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_best(captioner, l
 
     model, scores = captioner(finetune=0), iter([1, 2, 3, 4])
     options = {"score": lambda model: next(scores), "after_epoch": [poison], "keeper": Keeper(tmp_path, vocabulary)}
-    with pytest.raises(FloatingPointError, match="the loss is not a number in epoch 3: lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="not a number in epoch 3, at the images 2, 5, 4: lower"):
         fit(model, loader(), loader("val"), Plan(epochs=4), **options)
     assert equal_weights(model.state_dict(), kept)
     assert equal_weights(load(tmp_path).model.state_dict(), kept)
@@ -311,8 +315,60 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_best(captioner, l
 def test_weights_spoilt_by_the_last_step_are_noticed_too(captioner, loader):
     """The loss of a batch is measured before its step: validation sees what the step has done."""
     plan = Plan(epochs=1, learning_rate=1e38, warmup=0.0)
-    with pytest.raises(FloatingPointError, match="in epoch 1"):
+    with pytest.raises(FloatingPointError, match="after epoch 1"):
         fit(captioner(finetune=0), loader(images_per_batch=6), loader("val"), plan)
+
+
+def test_a_loss_that_is_no_number_names_the_images_and_leaves_good_weights(captioner, records, vocabulary):
+    """In the first epoch, too, when there is no best model yet."""
+    for spoilt in (math.nan, math.inf):
+        model = captioner(finetune=0)
+        features = {r.image_id: np.ones((4, model.encoder.feature_size), np.float32) for r in records["train"]}
+        features[3][2, 1] = spoilt
+        train = get_loader(records["train"], vocabulary, features=features, images_per_batch=2, seed=1)
+        ids = next(batch.image_ids for batch in train if 3 in batch.image_ids)
+        before = copy.deepcopy(model.state_dict())
+        with pytest.raises(FloatingPointError, match=f"epoch 1, at the images {ids[0]}, {ids[1]}: lower"):
+            fit(model, train, train, Plan(epochs=2))
+        assert equal_weights(model.state_dict(), before)
+
+
+# --- extremes
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_extremes_are_trained_on_like_anything_else(name, records, vocabulary, captioner, tmp_path):
+    """A batch of one; captions of one word, of none, of far too many; pictures of 1 x 1 and 10,000 x 10."""
+    sizes = {"word_size": 8, "hidden_size": 8, "attention_size": 8}
+    known = inspect.signature(DECODERS[name]).parameters
+    torch.manual_seed(0)
+    encoder = EncoderCNN("small", image_size=32, grid=2, finetune=None)
+    sizes = {key: value for key, value in sizes.items() if key in known}
+    model = Captioner(encoder, DECODERS[name](len(vocabulary), encoder.feature_size, **sizes, dropout=0.0))
+    odd = []
+    for i, (size, caption) in enumerate(
+        [((1, 1), "square"), ((10_000, 10), "a red square " * 3_000), ((10, 10_000), "?"), ((64, 64), "zebra 🦓")]
+    ):
+        Image.new("RGB", size, "red").save(tmp_path / f"{i}.png")
+        odd.append(replace(records["train"][0], image_id=i, path=tmp_path / f"{i}.png", captions=(caption,)))
+    options = {"transform": Transform(32, jitter=0.3), "max_words": 12}
+    one_by_one = get_loader(odd, vocabulary, **options, images_per_batch=1)
+    assert sorted(batch.lengths.item() for batch in one_by_one) == [1, 2, 3, 13]  # <end> is a word
+    history = fit(model, one_by_one, get_loader(odd, vocabulary, **options), Plan(epochs=2))
+    assert all(math.isfinite(row["train_loss"] + row["val_perplexity"]) for row in history)
+    decoded = greedy(model.eval().decoder, model.regions(next(iter(one_by_one)).images), max_length=5)
+    assert len(decoded) == 1 and len(decoded[0].ids) <= 5
+
+
+def test_a_vocabulary_of_specials_only_learns_the_unknown(records, captioner):
+    words = Vocabulary(["once"], threshold=2)
+    assert len(words) == 4
+    torch.manual_seed(0)
+    encoder = EncoderCNN("small", image_size=32, grid=2, finetune=0)
+    model = Captioner(encoder, DecoderRNN(4, encoder.feature_size, 8, 8, 8))
+    loader = get_loader(records["train"], words, transform=Transform(32))
+    history = fit(model, loader, loader, Plan(epochs=15, learning_rate=0.05))
+    assert history[-1]["val_perplexity"] < 2
 
 
 # --- stopped and gone on with
@@ -320,6 +376,83 @@ def test_weights_spoilt_by_the_last_step_are_noticed_too(captioner, loader):
 
 class Stopped(Exception):
     pass
+
+
+def after_steps(model, steps: int, error: type[BaseException]) -> None:
+    """The model is interrupted when it is to learn from so many batches and one more."""
+    learned = iter(range(steps))
+
+    def hook(*_):
+        if model.training and next(learned, None) is None:
+            raise error
+
+    model.encoder.register_forward_pre_hook(hook)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 5])  # three an epoch
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_stopped_inside_an_epoch_goes_on_from_there(captioner, loader, vocabulary, tmp_path, steps, workers):
+    plan = Plan(epochs=3, learning_rate=0.02, teacher_forcing=linear_decay(0.2), seed=4)
+
+    def run(folder, seed, save_every=0.0, stop=None):
+        model = captioner(seed, dropout=0.3)
+        train = loader(captions_per_image=2, images_per_batch=2, workers=workers)
+        seen = []
+        model.encoder.register_forward_pre_hook(lambda *_: seen.append(model.training))
+        if stop:
+            after_steps(model, stop, Stopped)
+        try:
+            history = fit(model, train, loader("val"), plan, keeper=Keeper(folder, vocabulary), save_every=save_every)
+        except Stopped:
+            return None
+        assert [len(batch.image_ids) for batch in train] == [2, 2, 2]  # afterwards the loader is whole again
+        return model.state_dict(), without_seconds(history), sum(seen)
+
+    weights, history, batches = run(tmp_path / "whole", 0, save_every=1e9)
+    assert batches == 9 and run(tmp_path / "stopped", 0, stop=steps) is None
+    again, history_again, rest = run(tmp_path / "stopped", 9)
+    assert history_again == history and equal_weights(again, weights)
+    assert rest == 9 - steps  # what was learned from is not learned from again
+    assert equal_weights(load(tmp_path / "stopped").model.state_dict(), weights)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_the_same_seed_gives_the_same_weights_whatever_the_number_of_workers(captioner, loader):
+    weights = []
+    for workers, seed in ((0, 0), (1, 0), (2, 0), (0, 1)):
+        model = captioner(seed=3, dropout=0.3)
+        fit(model, loader(workers=workers, seed=seed), loader("val", workers=workers), Plan(epochs=2, seed=seed))
+        weights.append(model.state_dict())
+    assert equal_weights(weights[0], weights[1]) and equal_weights(weights[0], weights[2])
+    assert not equal_weights(weights[0], weights[3])
+
+
+@pytest.mark.parametrize("steps", [1, 5])  # two an epoch
+def test_ctrl_c_leaves_a_usable_model_and_a_checkpoint(captioner, loader, vocabulary, tmp_path, capsys, steps):
+    scores, best = iter([2.0, 1.0, 3.0, 4.0]), {}
+
+    def note(model, history):
+        if len(history) == 1:
+            best.update(copy.deepcopy(model.state_dict()))
+
+    def go_on(model, **options):
+        keeper = Keeper(tmp_path, vocabulary)
+        how = {"score": lambda model: next(scores), "after_epoch": [note], "keeper": keeper}
+        return fit(model, loader(), loader("val"), Plan(epochs=4), **how)
+
+    model = captioner(finetune=0)
+    after_steps(model, steps, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        go_on(model)
+    said = capsys.readouterr().out
+    if steps == 1:
+        assert said == "stopped in epoch 1: the model holds what it learned in it; run this again to go on\n"
+    else:
+        assert said == "stopped in epoch 3: the model holds its best weights so far; run this again to go on\n"
+        assert equal_weights(model.state_dict(), best)
+        assert equal_weights(load(tmp_path).model.state_dict(), best)
+    history = go_on(captioner(seed=1, finetune=0))
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("stopped_after", [1, 3])
