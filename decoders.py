@@ -25,6 +25,7 @@ from model import (
     lstm_cell,
     named,
     pack_state,
+    place_in_group,
     unpack_state,
 )
 
@@ -499,16 +500,6 @@ def caption_of(words: PackedSequence) -> Tensor:
     """Which caption each packed word belongs to, (L,)."""
     captions = torch.arange(int(words.batch_sizes[0]))
     return torch.cat([captions[:running] for running in words.batch_sizes.tolist()]).to(words.data.device)
-
-
-def place_in_group(group: Tensor, groups: int) -> tuple[Tensor, int]:
-    """Each element's place among those of its group, and the size of the largest: [0, 1, 0] -> [0, 0, 1], 2."""
-    order = group.argsort(stable=True)
-    sizes = group.bincount(minlength=groups)
-    start = sizes.cumsum(0) - sizes
-    place = torch.empty_like(group)
-    place[order] = torch.arange(len(group), device=group.device) - start[group[order]]
-    return place, int(sizes.max())
 
 
 def by_picture(x: Tensor, image: Tensor, images: int) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,7 @@ class Rules:
     min_length: int = 1  # words at least before `<end>`
     no_repeat: int = 0  # no run of so many words occurs twice; 0: it may
     banned: Iterable[int] = BANNED  # ids that are never said
+    prefix: Sequence[int] = ()  # ids that the caption begins with, whatever the other rules say
 
     def __post_init__(self) -> None:
         if self.max_length < 1 or self.min_length < 0 or self.no_repeat < 0:
@@ -56,8 +57,13 @@ class Rules:
 
     def allowed(self, logits: Tensor, said: Tensor) -> Tensor:
         """Scores (B, V) after the words `said` (B, t) -> log-probabilities (B, V), -inf for what may not be said."""
-        own = logits.float().log_softmax(-1)
-        logprobs = own.clone()
+        logprobs = logits.float().log_softmax(-1)
+        if said.shape[1] < len(self.prefix):
+            word = self.prefix[said.shape[1]]
+            only = torch.full_like(logprobs, -torch.inf)
+            only[:, word] = logprobs[:, word]
+            return only
+        end = logprobs[:, END].clone()
         logprobs[:, list(self.banned)] = -torch.inf
         if said.shape[1] < self.min_length:
             logprobs[:, END] = -torch.inf
@@ -68,7 +74,7 @@ class Rules:
             rows, places = begun.nonzero(as_tuple=True)
             logprobs[rows, runs[rows, places, -1]] = -torch.inf
         mute = logprobs.amax(-1) == -torch.inf
-        logprobs[mute, END] = own[mute, END]
+        logprobs[mute, END] = end[mute]
         return logprobs
 
 
@@ -210,7 +216,10 @@ class Step(NamedTuple):
 def grow(
     decoder: nn.Module, features: Tensor, *, width: int = 5, groups: int = 1, diversity: float = 0.5, **rules
 ) -> list[Step]:
-    """The search of `beams`, step by step, until nothing lives or `max_length` ids are said."""
+    """The search of `beams`, step by step, until nothing lives or `max_length` ids are said.
+
+    A picture with nothing alive is soon left out of the work; its hypotheses are then "not kept".
+    """
     if width < 1 or groups < 1 or width % groups:
         raise ValueError(f"width must be a positive multiple of groups, not {width} with {groups} groups")
     rule = Rules(**rules)
@@ -225,18 +234,32 @@ def grow(
     places = torch.full((pictures, groups, 1), own, device=device)  # not yet taken by finished hypotheses
     rank = torch.arange(own, device=device)
     first_row = torch.arange(pictures, device=device).unsqueeze(1) * width
+    here = torch.arange(pictures, device=device)  # the pictures that are worked on
+
+    def of_all(x: Tensor, nothing: float) -> Tensor:
+        return x if len(x) == pictures else x.new_full((pictures, *x.shape[1:]), nothing).index_copy(0, here, x)
+
     steps: list[Step] = []
-    while total.isfinite().any() and len(steps) < rule.max_length:
+    while len(steps) < rule.max_length:
+        live = total.isfinite().flatten(1).any(1).nonzero().squeeze(1)
+        if len(live) == 0:
+            break
+        if len(live) <= 0.75 * len(here):  # fewer would not pay for the copy of what is remembered
+            rows = (first_row[live] + torch.arange(width, device=device)).flatten()
+            state, words, said = tuple(s[rows] for s in state), words[rows], said[rows]
+            here, memory, total, places = here[live], memory.rows(live), total[live], places[live]
+            first_row = first_row[: len(live)]
         logits, state, attention = decoder.step(words, state, memory)
         size = logits.shape[-1]
-        scores = total.unsqueeze(-1) + rule.allowed(logits, said).view(pictures, groups, own, size)
-        taken = scores.new_zeros(pictures, 1, size)  # how often earlier groups say a word now
+        scores = total.unsqueeze(-1) + rule.allowed(logits, said).view(-1, groups, own, size)
+        taken = scores.new_zeros(len(here), 1, size)  # how often earlier groups say a word now
         chosen, lives = [], []
         for group in range(groups):
             candidates = scores[:, group].flatten(1)
-            choice = (scores[:, group] - diversity * taken).flatten(1).topk(own).indices  # (N, own), best first
+            ranked = (scores[:, group] - diversity * taken).flatten(1) if group else candidates
+            choice = ranked.topk(own).indices  # (N, own), best first
             alive = (rank < places[:, group]) & candidates.gather(1, choice).isfinite()
-            taken = taken.scatter_add(2, (choice % size).unsqueeze(1), alive.unsqueeze(1).to(taken.dtype))
+            taken.scatter_add_(2, (choice % size).unsqueeze(1), alive.unsqueeze(1).to(taken.dtype))
             chosen.append(choice + group * own * size)
             lives.append(alive)
         choice, alive = torch.cat(chosen, 1), torch.stack(lives, 1)  # (N, K), (N, groups, own)
@@ -244,8 +267,9 @@ def grow(
         total = scores.flatten(1).gather(1, choice).view_as(alive)
         ended = alive & (word.view_as(alive) == END)
         kept = total.masked_fill(~alive, -torch.inf)
-        look = None if attention is None else attention.unflatten(0, (pictures, width))
-        steps.append(Step(parent, word, kept.flatten(1), ended.flatten(1), look))
+        look = None if attention is None else of_all(attention.unflatten(0, (-1, width)), 0.0)
+        made = (parent, 0), (word, 0), (kept.flatten(1), -torch.inf), (ended.flatten(1), False)
+        steps.append(Step(*(of_all(x, nothing) for x, nothing in made), look))
         places = places - ended.sum(-1, keepdim=True)
         total = kept.masked_fill(ended, -torch.inf)
         rows = (first_row + parent).flatten()
@@ -275,6 +299,10 @@ class Memories(NamedTuple):
 
     state: tuple[Tensor, ...]
     members: list
+
+    def rows(self, index: Tensor | slice) -> Memories:
+        """The memory of some pictures only."""
+        return Memories(tuple(s[index] for s in self.state), [memory.rows(index) for memory in self.members])
 
 
 class Ensemble(nn.Module):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -271,7 +272,35 @@ class AdditiveAttention(nn.Module):
 
     def scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """The same before the softmax."""
-        return self.score(torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2))).squeeze(-1)
+        v = self.score.weight[0].to(keys.dtype)
+        if torch.is_grad_enabled():
+            return AdditiveScores.apply(query, keys, v)
+        few = max(1, 2**18 // (query.shape[1] * keys[0].numel()))  # pictures at a time stay in the processor's cache
+        pairs = zip(query.split(few), keys.split(few), strict=True)
+        return torch.cat([AdditiveScores.apply(*pair, v) for pair in pairs])
+
+
+class AdditiveScores(torch.autograd.Function):
+    """v . tanh(keys + query): queries (N, K, A), keys (N, R, A) and v (A,) -> scores (N, K, R).
+
+    With tanh(x) = 2 sigmoid(2 x) - 1, as torch's sigmoid is several times faster on a CPU than its tanh; and in half as
+    many passes over the (N, K, R, A) numbers in between, most of what attention costs, as autograd would make.
+    """
+
+    @staticmethod
+    def forward(ctx, query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+        s = torch.add(2 * query.unsqueeze(2), keys.unsqueeze(1), alpha=2).sigmoid_()
+        ctx.save_for_backward(s, v)
+        return 2 * (s @ v) - v.sum()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        s, v = ctx.saved_tensors
+        slope = torch.addcmul(s, s, s, value=-1)  # (N, K, R, A): a quarter of tanh's
+        of_query = (gradient.unsqueeze(-2) @ slope).squeeze(-2) * (4 * v)  # (N, K, A)
+        of_keys = slope.mul_(gradient.unsqueeze(-1))
+        of_keys = of_keys.squeeze(1) if of_keys.shape[1] == 1 else of_keys.sum(1)
+        return of_query, of_keys.mul_(4 * v), 2 * (gradient.flatten() @ s.flatten(0, -2)) - gradient.sum()
 
 
 class DotAttention(nn.Module):
@@ -350,6 +379,22 @@ def arguments(of: dict) -> dict:
     return {name: value for name, value in of.items() if name not in ("self", "__class__")}
 
 
+def as_multiplied(x: Tensor) -> Tensor:
+    """x as the linear layers take it: under autocast they would cast it anew at each use."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def place_in_group(group: Tensor, groups: int) -> tuple[Tensor, int]:
+    """Each element's place among those of its group, and the size of the largest: [0, 1, 0] -> [0, 0, 1], 2."""
+    order = group.argsort(stable=True)
+    sizes = group.bincount(minlength=groups)
+    start = sizes.cumsum(0) - sizes
+    place = torch.empty_like(group)
+    place[order] = torch.arange(len(group), device=group.device) - start[group[order]]
+    return place, int(sizes.max())
+
+
 def named(choices: dict, name: str, what: str):
     """choices[name], or a ValueError that lists them."""
     if name not in choices:
@@ -358,6 +403,49 @@ def named(choices: dict, name: str, what: str):
 
 
 # ---------------------------------------------------------------------------------------------------------- decoder
+
+
+class OverTime:
+    """A linear map inside a time loop: x (..., n, I) -> x @ weight^T + bias, for a weight (..., O, I).
+
+    As the plain product in value and gradient, but the weight's gradient is one product over all steps.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None):
+        self.weight, self.bias, self.steps = weight, bias, []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        product = ProductOverTime.apply(x, self.weight, self.steps)
+        return product if self.bias is None else product + self.bias
+
+
+def in_loop(layer: nn.Linear, like: Tensor) -> OverTime:
+    """A layer for a time loop, in the precision of `like`."""
+    return OverTime(layer.weight.to(like.dtype), None if layer.bias is None else layer.bias.to(like.dtype))
+
+
+class ProductOverTime(torch.autograd.Function):
+    """x @ weight^T at one step. Plain autograd makes a gradient of the weight's size at every step and adds them up;
+    here the first step, whose turn comes last, computes it for all (`steps`, a list that they share)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, steps: list) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.steps, ctx.number = steps, len(steps)
+        steps.append(None)
+        return x @ weight.transpose(-1, -2)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        of_weight = None
+        if ctx.needs_input_grad[1]:
+            ctx.steps[ctx.number] = x.detach(), gradient
+            if ctx.number == 0:
+                xs, gradients = (torch.cat(column, -2) for column in zip(*ctx.steps, strict=True))
+                of_weight = gradients.transpose(-1, -2) @ xs
+                ctx.steps.clear()  # the list and the graph know each other: they would stay in memory for ever
+        return gradient @ weight, of_weight, None
 
 
 class Prefixes(torch.autograd.Function):
@@ -445,8 +533,8 @@ class DecoderRNN(nn.Module):
     def prepare(self, features: Tensor) -> Memory:
         """Regions (N, R, E) -> all that can be computed before the first word."""
         regions = self.dropout(self.project(features))  # (N, R, project or E)
-        keys = self.attention.keys(regions) if self.attention else regions[:, :0]
-        return Memory(self.start(regions), regions.to(keys.dtype), keys)
+        state, regions = self.start(regions), as_multiplied(regions)
+        return Memory(state, regions, self.attention.keys(regions) if self.attention else regions[:, :0])
 
     def start(self, regions: Tensor) -> State:
         """The first state, from the mean region (Xu et al. 2015, section 3.1.2): regions (N, R, E) -> each (N, D)."""
@@ -467,7 +555,13 @@ class DecoderRNN(nn.Module):
             _, after = self.sequence(inputs.unsqueeze(1), pack_state(state, self.cell))
             state, context, weights = unpack_state(after), None, None
         else:
-            state, context, weights = self._look_and_advance(self.word_gates(inputs), state, memory)
+
+            def look(query: Tensor) -> tuple[Tensor, Tensor]:
+                weights = self.attention(query.unflatten(0, (len(memory.regions), -1)), memory.keys)  # (N, K, R)
+                return weights.flatten(0, 1), (weights @ memory.regions).flatten(0, 1)
+
+            x = self.word_gates(inputs)
+            state, context, weights = self._look_and_advance(x, state, look, self.from_hidden, self.context_gates)
         return self.logits(state[0], context, inputs), state, weights
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -476,37 +570,43 @@ class DecoderRNN(nn.Module):
         `words` are the input ids (`<start>` first) of B captions, longest first, packed by time: step t holds only the
         captions still running. `image_of` (B,) tells each caption's row of `features` (N, R, E).
         """
-        memory = self.prepare(features).rows(image_of)  # (B, ...)
+        memory = self.prepare(features)
         inputs = self._embed(words.data)  # (L, W)
+        state = tuple(s[image_of] for s in memory.state)
         if self.attention is None:
             packed = PackedSequence(inputs, words.batch_sizes)
-            hidden = self.sequence(packed, pack_state(memory.state, self.cell))[0].data
-            context, weights = None, None
-        else:
-            sizes = words.batch_sizes.tolist()
-            state, rows = memory.state, []
-            steps = (
-                self.word_gates(inputs).split(sizes),
-                Prefixes.apply(memory.regions, sizes),
-                Prefixes.apply(memory.keys, sizes),
-            )
-            for x, regions, keys in zip(*steps, strict=True):  # x: (running, gates)
-                running = tuple(s[: len(x)] for s in state)
-                state, seen, look = self._look_and_advance(x, running, Memory((), regions, keys))
-                rows.append((state[0], seen, look))
-            hidden, context, weights = map(torch.cat, zip(*rows, strict=True))  # (L, D), (L, E), (L, R)
+            hidden = self.sequence(packed, pack_state(state, self.cell))[0].data
+            return self.logits(hidden, None, inputs), None
+        from_hidden, context_gates = (in_loop(layer, memory.keys) for layer in (self.from_hidden, self.context_gates))
+        mix = OverTime(memory.regions.transpose(1, 2))
+        row, most = place_in_group(image_of, len(features))
+        seats = image_of * most + row  # each picture's captions behind each other, so that they share its regions
+
+        def look(keys: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+            seat = seats[: len(query)]
+            weights = self.attention(query.unsqueeze(1), keys).squeeze(1)  # (running, R)
+            seated = weights.new_zeros(len(features) * most, weights.shape[1]).index_copy(0, seat, weights)
+            return weights, mix(seated.unflatten(0, (-1, most))).flatten(0, 1).index_select(0, seat)
+
+        sizes, rows = words.batch_sizes.tolist(), []
+        slices = Prefixes.apply(memory.keys.index_select(0, image_of), sizes)
+        for x, keys in zip(self.word_gates(inputs).split(sizes), slices, strict=True):  # x: (running, gates)
+            running = tuple(s[: len(x)] for s in state)
+            state, *seen = self._look_and_advance(x, running, partial(look, keys), from_hidden, context_gates)
+            rows.append((state[0], *seen))
+        hidden, context, weights = map(torch.cat, zip(*rows, strict=True))  # (L, D), (L, E), (L, R)
         return self.logits(hidden, context, inputs), weights
 
-    def _look_and_advance(self, x: Tensor, state: State, memory: Memory) -> tuple[State, Tensor, Tensor]:
-        """The word's gates (B, gates), the state, N pictures' memory -> the state after, the context (B, E) that went
+    def _look_and_advance(
+        self, x: Tensor, state: State, look: Callable, from_hidden: Callable, context_gates: Callable
+    ) -> tuple[State, Tensor, Tensor]:
+        """The word's gates (B, gates), the state, and how to look -> the state after, the context (B, E) that went
         into it, and the attention (B, R)."""
-        pictures = len(memory.regions)
-        h, query, gate = self.from_hidden(state[0]).split(self.splits, -1)
-        weights = self.attention(query.unflatten(0, (pictures, -1)), memory.keys)  # (N, K, R)
-        context = (weights @ memory.regions).flatten(0, 1)  # (B, E)
+        h, query, gate = from_hidden(state[0]).split(self.splits, -1)
+        weights, context = look(query)  # (B, R), (B, E)
         if gate.shape[-1]:
             context = context * torch.sigmoid(gate)
-        return self.cell.step(x + self.context_gates(context), h, state), context, weights.flatten(0, 1)
+        return self.cell.step(x + context_gates(context), h, state), context, weights
 
     def _embed(self, words: Tensor) -> Tensor:
         return self.dropout(self.embedding(words))

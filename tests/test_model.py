@@ -1,6 +1,7 @@
 """What a user relies on in the encoder and the decoders: regions in their place, frozen is frozen, forward is step."""
 
 import copy
+import gc
 import re
 from pathlib import Path
 from urllib.parse import urlparse
@@ -8,6 +9,7 @@ from urllib.parse import urlparse
 import pytest
 import torch
 import torchvision
+from conftest import Malicious
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
@@ -207,16 +209,6 @@ def test_an_old_files_version_is_read_as_torchvision_reads_it(tmp_path):
     assert EncoderCNN("mnasnet0_5", tmp_path / "mnasnet.pth", image_size=64).feature_size == 1280
 
 
-class Malicious:
-    """A pickle that writes a file when it is loaded."""
-
-    def __init__(self, target: Path):
-        self.target = target
-
-    def __reduce__(self):
-        return Path.touch, (self.target,)
-
-
 def test_unfit_weights_are_refused_in_one_sentence(tmp_path):
     def sentence(kind, weights, name="resnet18"):
         with pytest.raises(kind) as caught:
@@ -284,3 +276,19 @@ def test_more_blocks_than_there_are_cannot_learn():
     with pytest.raises(ValueError, match="alexnet has 5 blocks with weights: finetune must be 0 to 5, not 6"):
         EncoderCNN("alexnet", image_size=64, finetune=6)
     assert EncoderCNN("alexnet", image_size=64, finetune=5).frozen_blocks.state_dict() == {}
+
+
+def test_training_steps_give_their_memory_back():
+    """A time loop that shares lists between its steps can keep whole graphs alive without anybody knowing."""
+    torch.manual_seed(0)
+    decoder = DecoderRNN(50, 16, 16, 16, 16)
+    words = pack_padded_sequence(torch.randint(4, 50, (16, 12)), torch.full((16,), 12), batch_first=True)
+
+    def steps(count: int) -> int:
+        for _ in range(count):
+            scores, _ = decoder(torch.randn(16, 196, 16), words, torch.arange(16))
+            scores.logsumexp(-1).sum().backward()
+        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+    steps(2)
+    assert steps(5) <= steps(2) + 5

@@ -1,0 +1,198 @@
+"""A training step of `show_attend_tell` beside the textbook loop's; its peak of memory; how cost grows."""
+
+from __future__ import annotations
+
+import copy
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor, nn
+
+from data_loader import Batch
+from decoders import DECODERS, ShowAttendTell
+from scripts.benchmark.table import Clock, compare, medians, show
+from scripts.benchmark.textbook import textbook_loss
+from training import best_precision, token_loss
+
+# The sizes of the best-known PyTorch captioning tutorial.
+SIZES = {"regions": 14 * 14, "features": 2048, "size": 512, "words": 9490}
+
+
+def random_batch(images: int = 32, captions: int = 1, longest: int = 23, shortest: int = 8, **sizes: int) -> Batch:
+    """A batch of `images` pictures with so many captions each, evenly of `longest` to `shortest` targets."""
+    sizes = SIZES | sizes
+    random = torch.Generator().manual_seed(0)
+    count = images * captions
+    lengths = torch.linspace(longest, shortest, count).round().long()
+    ids = torch.zeros(count, longest + 1, dtype=torch.long)
+    for row, length in zip(ids, lengths.tolist(), strict=True):
+        row[: length + 1] = torch.randint(4, sizes["words"], (length + 1,), generator=random)
+    regions = torch.randn(images, sizes["regions"], sizes["features"], generator=random).relu()
+    image_of = torch.randperm(count, generator=random) % images
+    return Batch(list(range(images)), regions, image_of, ids, lengths)
+
+
+def random_decoder(kind: type[nn.Module] = ShowAttendTell, dropout: float = 0.0, **sizes: int) -> nn.Module:
+    """A decoder of these sizes with random weights. Without dropout two loops can be compared number by number."""
+    sizes = SIZES | sizes
+    torch.manual_seed(0)
+    known = kind.__init__.__code__.co_varnames
+    options = {name: sizes["size"] for name in ("word_size", "hidden_size", "attention_size") if name in known}
+    return kind(sizes["words"], sizes["features"], **options, dropout=dropout)
+
+
+def our_loss(decoder: nn.Module, batch: Batch, autocast: torch.dtype | None = None) -> Tensor:
+    """The mean loss of a batch, as training.fit computes it."""
+    with torch.autocast("cpu", autocast, enabled=autocast is not None):
+        logits, _ = decoder(batch.images, batch.inputs, batch.image_of)
+    targets = batch.targets
+    return token_loss(logits, targets) / len(targets)
+
+
+def their_loss(decoder: nn.Module, batch: Batch) -> Tensor:
+    """The same by the textbook loop, every caption with its own copy of its picture."""
+    return textbook_loss(decoder, batch.images[batch.image_of], batch.captions, batch.lengths)
+
+
+def step(
+    decoder: nn.Module, loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer, clip: float = 5.0
+) -> Callable[[], None]:
+    """One whole step: loss, gradients, clipping, Adam."""
+
+    def run() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss().backward()
+        nn.utils.clip_grad_norm_(decoder.parameters(), clip)
+        optimizer.step()
+
+    return run
+
+
+def largest_difference(decoder: nn.Module, batch: Batch) -> float:
+    """The largest |difference| / |gradient| over all weights, between our gradients and the textbook loop's."""
+    gradients = []
+    for loss in (our_loss, their_loss):
+        decoder.zero_grad()
+        loss(decoder, batch).backward()
+        gradients.append([p.grad.clone() for p in decoder.parameters()])
+    return max(((a - b).norm() / b.norm()).item() for a, b in zip(*gradients, strict=True))
+
+
+def training(clock: Clock, quick: bool) -> None:
+    """A step of the textbook loop and of ours: float32, bf16, and five captions an image."""
+    precision = best_precision(torch.device("cpu"))
+    single, shared = random_batch(), random_batch(10, 5)
+    decoder = random_decoder()
+    tasks = {"textbook loop, float32": (their_loss, single), "ours, float32": (our_loss, single)}
+    ours = "float32" if precision is None else "bf16"
+    if precision is not None:
+        tasks["ours, bf16"] = (lambda *of: our_loss(*of, precision), single)
+    tasks[f"ours, {ours}, 10 images with 5 captions"] = (lambda *of: our_loss(*of, precision), shared)
+    steps = {}
+    for name, (loss, batch) in tasks.items():
+        own = copy.deepcopy(decoder)
+        plain = {} if loss is their_loss else {"fused": True}
+        adam = torch.optim.Adam(own.parameters(), 4e-4, **plain)
+        steps[name] = step(own, lambda loss=loss, own=own, batch=batch: loss(own, batch), adam)
+    compare(
+        "A training step: show_attend_tell, 32 captions of 8 to 23 words, 14 x 14 x 2048, D = A = W = 512, V = 9,490",
+        steps,
+        {name: len(batch.captions) for name, (_, batch) in tasks.items()},
+        1 if quick else 5,
+        clock,
+        "captions",
+    )
+    with torch.no_grad():
+        losses = [loss(decoder, single).item() for loss in (their_loss, our_loss)]
+    print(f"\nloss {losses[0]:.6f} and {losses[1]:.6f}", end="")
+    print(f"; gradients differ by at most {largest_difference(decoder, single):.1e}" if not quick else "")
+    if precision is None:
+        print("this processor has no bf16 instructions: float32 is the default here")
+    if not quick:
+        every_decoder(clock, precision)
+        memory()
+
+
+def every_decoder(clock: Clock, precision: torch.dtype | None) -> None:
+    """A step of every decoder, on the same batch."""
+    batch, tasks = random_batch(10, 5, features=512, regions=49), {}
+    for name, kind in DECODERS.items():
+        decoder = random_decoder(kind, features=512)
+        adam = torch.optim.Adam(decoder.parameters(), 4e-4, fused=True)
+        tasks[name] = step(decoder, lambda decoder=decoder: our_loss(decoder, batch, precision), adam)
+    seconds = medians(tasks, 3, clock)
+    rows = [[name, f"{value:.3f}", f"{len(batch.captions) / value:,.0f}"] for name, value in seconds.items()]
+    show("Every decoder: a step with 10 images, 50 captions, 7 x 7 x 512", ("", "seconds", "captions a second"), rows)
+
+
+def memory() -> None:
+    """The peak of memory of one step, each in a process of its own, beside the process before the step."""
+    rows = []
+    for name in ("textbook", "ours", "ours whole"):
+        answer = subprocess.run(
+            [sys.executable, "-c", f"from scripts.benchmark.learning import peak; peak({name!r})"],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        rows.append([name, *answer.stdout.split()])
+    rows[-1][0] = "ours, the vocabulary's loss for the whole batch at once"
+    show("Peak of memory of a step, MB", ("", "weights and batch", "during the step, beyond"), rows)
+
+
+def peak(name: str) -> None:
+    """Prints the megabytes before a step, and what it takes beyond them at its peak."""
+    from training import TokenLoss
+
+    batch, decoder = random_batch(), random_decoder()
+    if name == "ours whole":
+        TokenLoss.ROWS = 10**9
+    precision = best_precision(torch.device("cpu"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (their_loss(decoder, batch) if name == "textbook" else our_loss(decoder, batch, precision)).backward()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(round(before / 1024), round((after - before) / 1024))
+
+
+def sweep(clock: Clock, quick: bool) -> None:
+    """How a training step grows with B, R, T, V and K, one at a time: a figure in docs/performance.png."""
+    precision = best_precision(torch.device("cpu"))
+    ranges: dict[str, tuple[str, list[int]]] = {
+        "B": ("captions, one an image", [8, 16, 32, 64]),
+        "R": ("regions", [16, 49, 100, 196]),
+        "T": ("words of a caption", [6, 12, 24, 48]),
+        "V": ("words of the vocabulary", [1000, 4000, 10_000, 20_000]),
+        "K": ("captions of each of 10 images", [1, 2, 5, 10]),
+    }
+    figure, panels = plt.subplots(1, len(ranges), figsize=(13, 2.6), sharey=True, layout="constrained")
+    for (letter, (what, values)), panel in zip(ranges.items(), panels, strict=True):
+        seconds = []
+        for value in values[:2] if quick else values:
+            options = {
+                "B": {"images": value},
+                "R": {"regions": value},
+                "T": {"longest": value, "shortest": value},
+                "V": {"words": value},
+                "K": {"images": 10, "captions": value},
+            }[letter]
+            batch = random_batch(**({"features": 512} | options))
+            decoder = random_decoder(features=512, words=options.get("words", SIZES["words"]))
+            adam = torch.optim.Adam(decoder.parameters(), 4e-4, fused=True)
+            run = step(decoder, lambda d=decoder, b=batch: our_loss(d, b, precision), adam)
+            seconds.append(medians({"": run}, 1 if quick else 3, clock)[""])
+        print(f"{letter:2} {what}: " + ", ".join(f"{v}: {s:.3f} s" for v, s in zip(values, seconds, strict=False)))
+        panel.plot(values[: len(seconds)], seconds, marker="o", color="#3b6ea5")
+        panel.set(xlabel=f"{letter}, {what}", ylim=(0, None), xlim=(0, None))
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("seconds a step")
+    path = Path(__file__).parents[2] / "docs" / "performance.png"
+    if not quick:
+        figure.savefig(path, dpi=90)
+        print(f"the figure is {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    plt.close(figure)

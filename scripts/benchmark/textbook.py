@@ -1,0 +1,119 @@
+"""The way it is usually written: what the library's speed is measured against, and what its results must equal.
+
+Comes in: a `DecoderRNN`, whose own weights are used, so that loss, gradients and captions can be compared. Goes out:
+the loss of a batch, and captions. Nothing here is slow on purpose: it is the time loop of the best-known PyTorch
+tutorial, one image per caption, every projection and the vocabulary layer in every step, and its beam, one image at a
+time. The letters of the shapes are those of model.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from decoding import BANNED, END, START
+from model import CELLS, DecoderRNN, DotAttention, State
+
+TORCHS_OWN = {CELLS["rnn"]: torch.rnn_tanh_cell, CELLS["gru"]: torch.gru_cell, CELLS["lstm"]: torch.lstm_cell}
+
+Step = Callable[[Tensor, State, Tensor], tuple[Tensor, State]]
+
+
+def layers(decoder: DecoderRNN) -> tuple[Callable[[Tensor], State], Step]:
+    """A decoder's weights as the textbook's layers: the first state from regions (B, R, E), and one step.
+
+    The step takes words (B,), the state and regions (B, R, E), and gives scores (B, V) and the state after. Dropout is
+    left out: it would draw other numbers in another order.
+    """
+    cell = TORCHS_OWN[decoder.cell]
+
+    def start(regions: Tensor) -> State:
+        return torch.tanh(decoder.first(decoder.project(regions).mean(1))).chunk(decoder.cell.states, -1)
+
+    def as_cell(inputs: Tensor, state: State, *weights: Tensor) -> State:
+        after = cell(inputs, state if len(state) > 1 else state[0], *weights)
+        return after if isinstance(after, tuple) else (after,)
+
+    if decoder.attention is None:
+        weights = tuple(decoder.sequence.parameters())
+
+        def step(words: Tensor, state: State, regions: Tensor) -> tuple[Tensor, State]:
+            state = as_cell(decoder.embedding(words), state, *weights)
+            return decoder.vocabulary(state[0]), state
+
+        return start, step
+
+    # the three layers that read the hidden state, one after the other in `from_hidden`
+    of_gates, of_query, of_gate = zip(
+        decoder.from_hidden.weight.split(decoder.splits), decoder.from_hidden.bias.split(decoder.splits), strict=True
+    )
+    of_inputs = torch.cat([decoder.word_gates.weight, decoder.context_gates.weight], 1)
+    weights = (of_inputs, of_gates[0], decoder.word_gates.bias, of_gates[1])
+
+    def scores(query: Tensor, keys: Tensor) -> Tensor:
+        if isinstance(decoder.attention, DotAttention):
+            return (keys * query.unsqueeze(1)).sum(-1) / keys.shape[-1] ** 0.5
+        return decoder.attention.score(torch.tanh(keys + query.unsqueeze(1))).squeeze(-1)  # (B, R)
+
+    def step(words: Tensor, state: State, regions: Tensor) -> tuple[Tensor, State]:
+        regions = decoder.project(regions)
+        keys = decoder.attention.keys(regions)  # (B, R, A)
+        attention = scores(F.linear(state[0], *of_query), keys).softmax(1)  # (B, R)
+        context = (regions * attention.unsqueeze(2)).sum(1)  # (B, E)
+        if decoder.splits[2]:
+            context = torch.sigmoid(F.linear(state[0], *of_gate)) * context
+        state = as_cell(torch.cat([decoder.embedding(words), context], 1), state, *weights)
+        return decoder.vocabulary(state[0]), state
+
+    return start, step
+
+
+def textbook_loss(decoder: DecoderRNN, features: Tensor, captions: Tensor, lengths: Tensor) -> Tensor:
+    """Regions of every caption's image (B, R, E), captions (B, T + 1) padded with 0, longest first -> mean loss."""
+    start, step = layers(decoder)
+    state = start(features)
+    scores = features.new_zeros(len(captions), int(lengths[0]), decoder.vocabulary.out_features)  # (B, T, V)
+    for t in range(int(lengths[0])):
+        running = int((lengths > t).sum())
+        scores[:running, t], state = step(captions[:running, t], tuple(s[:running] for s in state), features[:running])
+    targets = captions[:, 1 : scores.shape[1] + 1]
+    return F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=0)
+
+
+@torch.no_grad()
+def textbook_beam(
+    decoder: DecoderRNN, features: Tensor, width: int, min_length: int, max_length: int, length_penalty: float
+) -> list[list[int]]:
+    """Beam search, one image (of N, R, E) after the other; every beam has its own copy of the regions."""
+    start, step = layers(decoder)
+    size = decoder.vocabulary.out_features
+    captions = []
+    for image in features:
+        regions = image.expand(width, -1, -1).contiguous()  # (K, R, E)
+        state = start(regions)
+        words, said = torch.full((width,), START), torch.zeros(width, 0, dtype=torch.long)
+        total, done = torch.full((width,), -torch.inf), []
+        total[0] = 0.0  # all beams are alike at first: only one may go on
+        for t in range(max_length):
+            scores, state = step(words, state, regions)
+            logprobs = scores.log_softmax(1)
+            logprobs[:, list(BANNED)] = -torch.inf
+            if t < min_length:
+                logprobs[:, END] = -torch.inf
+            total, best = (total.unsqueeze(1) + logprobs).flatten().topk(width - len(done))
+            parents, words = best // size, best % size
+            said = torch.cat([said[parents], words.unsqueeze(1)], 1)
+            ended = words == END
+            done += [(value.item() / (t + 1) ** length_penalty, ids.tolist())
+                     for value, ids in zip(total[ended], said[ended], strict=True)]  # fmt: skip
+            if ended.all():
+                break
+            going = ~ended
+            said, words, total, regions = said[going], words[going], total[going], regions[: int(going.sum())]
+            state = tuple(s[parents][going] for s in state)
+        done = done or [(value.item(), ids.tolist()) for value, ids in zip(total, said, strict=True)]
+        captions.append(max(done)[1])
+    return captions

@@ -1,0 +1,132 @@
+"""What the benchmark claims: the textbook it carries computes the same as the library, so that only speed differs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from decoders import ShowAttendTell
+from decoding import beam
+from model import AdditiveAttention, DecoderRNN, OverTime
+from scripts.benchmark.captioning import decided, random_regions
+from scripts.benchmark.gpu import gpu
+from scripts.benchmark.learning import random_batch
+from scripts.benchmark.table import compare
+from scripts.benchmark.textbook import textbook_beam, textbook_loss
+from training import token_loss
+
+TINY = {"regions": 9, "features": 7, "words": 30}
+
+
+def both(model: DecoderRNN, batch, dtype: torch.dtype) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
+    """Loss and gradients of the library's forward and of the textbook loop."""
+    model, images = model.to(dtype), batch.images.to(dtype)
+    results = []
+    for ours in (True, False):
+        if ours:
+            loss = F.cross_entropy(model(images, batch.inputs, batch.image_of)[0], batch.targets)
+        else:
+            loss = textbook_loss(model, images[batch.image_of], batch.captions, batch.lengths)
+        results.append((loss, torch.autograd.grad(loss, list(model.parameters()))))
+    return results
+
+
+CASES = [
+    *((DecoderRNN, {"cell": c, "attention": a}) for c in ("rnn", "gru", "lstm") for a in ("none", "additive", "dot")),
+    (DecoderRNN, {"cell": "gru", "attention": "dot", "gate": True, "project": 5}),
+    (ShowAttendTell, {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), CASES, ids=[f"{k.__name__} {' '.join(map(str, o.values()))}" for k, o in CASES]
+)
+@pytest.mark.parametrize(("images", "captions"), [(4, 1), (3, 4)])
+def test_loss_and_gradients_are_those_of_the_textbook_loop(kind, options, images, captions):
+    batch = random_batch(images, captions, longest=6, shortest=1, **TINY)
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        torch.manual_seed(0)
+        model = kind(30, 7, word_size=5, hidden_size=6, attention_size=4, dropout=0.0, **options)
+        (ours, our_gradients), (theirs, their_gradients) = both(model, batch, dtype)
+        assert abs(ours - theirs) / theirs < tolerance
+        for (name, _), a, b in zip(model.named_parameters(), our_gradients, their_gradients, strict=True):
+            # attention's bias of keys moves all scores of "dot" alike: its gradient is zero but for rounding
+            assert (a - b).norm() <= tolerance * max(b.norm(), 1e-3), name
+
+
+def test_the_beam_finds_the_textbooks_captions():
+    decoder = decided(sharpness=8.0, features=16, size=16, words=60)
+    regions = random_regions(6, regions=9, features=16)
+    lengths = set()
+    for options in ({"min_length": 1, "max_length": 12}, {"min_length": 4, "max_length": 6}):
+        options |= {"width": 3, "length_penalty": 0.7}
+        found = [h.ids for h in beam(decoder, regions, **options)]
+        assert found == textbook_beam(decoder, regions, **options)
+        lengths |= set(map(len, found))
+    assert len(lengths) > 1
+
+
+def test_additive_scores_are_the_plain_formula_in_value_and_gradient():
+    torch.manual_seed(0)
+    attention = AdditiveAttention(7, 6, 4).double()
+    for captions in (1, 3):
+        query, keys = (
+            torch.randn(2, captions, 4).double().requires_grad_(),
+            torch.randn(2, 9, 4).double().requires_grad_(),
+        )
+        plain = attention.score(torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2))).squeeze(-1)
+        scores = attention.scores(query, keys)
+        torch.testing.assert_close(scores, plain)
+        with torch.no_grad():
+            torch.testing.assert_close(attention.scores(query, keys), plain)
+        weight, of = torch.randn_like(plain), (query, keys, attention.score.weight)
+        for a, b in zip(*(torch.autograd.grad((s * weight).sum(), of) for s in (scores, plain)), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_a_product_over_time_is_the_plain_product_in_value_and_gradient():
+    torch.manual_seed(0)
+    weight, bias = torch.randn(6, 6).double().requires_grad_(), torch.randn(6).double().requires_grad_()
+    first = torch.randn(4, 6).double().requires_grad_()
+
+    def loop(linear):
+        x, total = first, 0.0
+        for running in (4, 3, 1):
+            x = torch.tanh(linear(x[:running]))
+            total = total + x.square().sum()
+        return torch.autograd.grad(total, (first, weight, bias))
+
+    for a, b in zip(loop(OverTime(weight, bias)), loop(lambda x: F.linear(x, weight, bias)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_in_rows_is_cross_entropy_in_value_and_gradient(smoothing):
+    torch.manual_seed(0)
+    logits, targets = torch.randn(150, 11, requires_grad=True), torch.randint(0, 11, (150,))
+    ours = token_loss(logits, targets, smoothing) / 150
+    plain = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (ours, plain)))
+
+
+def test_a_comparison_is_a_ratio_per_unit_of_work(capsys):
+    now = iter(range(0, 1000, 3))
+    faster = compare("title", {"a": int, "b": int}, {"a": 1, "b": 2}, 3, lambda: float(next(now)), "images")
+    assert faster == {"a": 1.0, "b": 2.0}
+    assert "| b " in capsys.readouterr().out
+
+
+def test_the_gpus_benchmark_runs_small(capsys):
+    gpu(None, quick=True)
+    assert "captions a second" in capsys.readouterr().out
+
+
+def test_unknown_parts_of_the_benchmark_are_refused():
+    command = [sys.executable, "-m", "scripts.benchmark", "trainig"]
+    answer = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert answer.returncode == 1
+    assert "unknown part 'trainig': take one of training, decoding" in answer.stderr
