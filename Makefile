@@ -4,12 +4,15 @@ PY := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample run lab test notebooks
+.PHONY: help install sample run lab app test test-long test-oldest notebooks
 
 help:
 	@echo "make run        install, draw the sample, run the four notebooks into pages under build/"
 	@echo "make lab        open JupyterLab in the browser, to work with the notebooks"
+	@echo "make app        the attention explorer alone, as a web page of this computer"
 	@echo "make test       every check: ruff, pytest, the notebooks"
+	@echo "make test-long  the tests of docs/RELIABILITY.md in full: more faults, kills and mutated files"
+	@echo "make test-oldest  the tests with the oldest versions that requirements.txt admits (Python 3.11 or 3.12)"
 	@echo "make notebooks  for maintainers: execute the notebooks in place"
 
 install: $(INSTALLED)
@@ -32,11 +35,24 @@ run: sample
 lab: sample
 	$(PY) -m jupyter lab --ip=127.0.0.1
 
+app: sample
+	@$(PY) -m scripts.app
+
 test: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest -m "not notebooks"
 	$(PY) -m pytest -m notebooks -s
+
+test-long: $(INSTALLED)
+	LONG=1 $(PY) -m pytest -m "not notebooks"
+
+test-oldest:
+	@mkdir -p build
+	@sed 's/>=/==/' requirements.txt > build/oldest.txt
+	@test -d build/oldest || $(PYTHON) -m venv build/oldest
+	@build/oldest/bin/python -m pip install --quiet --disable-pip-version-check -r build/oldest.txt
+	build/oldest/bin/python -m pytest -m "not notebooks"
 
 notebooks: sample
 	@$(PY) -m scripts.notebooks update

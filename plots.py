@@ -3,6 +3,7 @@
 Comes in: plain numbers and lists of words. Goes out: a `visualize.Figure`. Knows no pictures, no tensors, no models.
 """
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,6 +96,30 @@ def training_curves(
     if len(runs) > 1:
         axes.set_title("thick: validation, thin: training", loc="right", size=8, color=GREY)
     _direct_labels(axes, labels)
+    return figure
+
+
+def learning(history: Sequence[Mapping[str, float]], epochs: int) -> Figure:
+    """Loss and perplexity so far, side by side, with room for all `epochs`: a figure to be drawn anew after each.
+
+    Comes in: history, as for `training_curves`, or still empty. Loss is nats per token, the logarithm of perplexity.
+    """
+    kinds = (("val_perplexity", "validation", BLUE, 1.8), ("train_perplexity", "training", SKY, 1.0))
+    now = [f"{name} perplexity {_plain(history[-1][key])}" for key, name, _, _ in kinds if history]
+    alt = f"epoch {len(history)} of {epochs}: " + (", ".join(now) or "nothing learned yet")
+    figure = Figure(8.6, 2.7, alt)
+    for left, what in ((0.6, "loss per token"), (4.5, "perplexity")):
+        axes = figure.inches(left, 0.25, 2.75, 1.95)
+        _quiet(axes, "epoch", what)
+        axes.set_xlim(0.8, max(epochs, 2) + 0.2)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        labels = []
+        for key, name, color, width in kinds if history else ():
+            values = [math.log(row[key]) if what != "perplexity" else row[key] for row in history]
+            axes.plot([row["epoch"] for row in history], values, color=color, lw=width, marker="o", ms=2.5)
+            labels.append((values[-1], f"{name} {_plain(values[-1])}", color))
+        axes.autoscale_view(scalex=False)
+        _direct_labels(axes, labels, gap=0.11)
     return figure
 
 

@@ -10,10 +10,11 @@ import html
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_rgb
@@ -24,15 +25,13 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 from PIL import Image
 
-if TYPE_CHECKING:
-    from ipywidgets import VBox
-
 Picture = Image.Image | np.ndarray
 
 # After Okabe and Ito, distinct for colour-blind readers too; some a little darker, so that text in them is readable.
 INK, GREY, FAINT = "#222222", "#6f6f6f", "#d4d4d4"
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#c8500a", "#00805e", "#a8558a", "#3f93c4"
 AMBER = np.array([255, 176, 0], np.float32)
+CIVIDIS = colormaps["cividis"](np.linspace(0, 1, 256))[:, :3].astype(np.float32)
 DPI = 100
 _ruler = RendererAgg(1, 1, DPI)  # measures text exactly as the figures will draw it
 
@@ -104,7 +103,7 @@ def shorten(text: str, width: float, size: float) -> str:
     return text + "…"
 
 
-def _array(image: Picture, longest: int | None = None) -> np.ndarray:
+def as_array(image: Picture, longest: int | None = None) -> np.ndarray:
     """A picture as uint8 (H, W, 3), scaled to `longest` pixels on its longest side, or as it is."""
     if not isinstance(image, Image.Image):
         image = np.asarray(image)
@@ -130,7 +129,7 @@ def _show(axes: Axes, picture: np.ndarray) -> None:
 
 def _scaled(mask: ArrayLike, image: Picture, picture: np.ndarray) -> np.ndarray:
     """A mask of the image, from 0 to 1 in the size of the scaled picture; a coarse one gets a smooth border."""
-    mask, size = np.asarray(mask, bool), _array(image).shape[:2]
+    mask, size = np.asarray(mask, bool), as_array(image).shape[:2]
     if mask.shape != size:
         raise ValueError(f"a mask is {mask.shape}, but its picture is {size} (height, width)")
     fine = Image.fromarray(mask.astype(np.float32)).resize(picture.shape[1::-1], Image.Resampling.BICUBIC)
@@ -170,14 +169,17 @@ def _panels(
 # Where the model looks
 
 
-def overlay(image: Picture, weights: ArrayLike, smooth: bool = True, strength: float = 0.6) -> np.ndarray:
+def overlay(
+    image: Picture, weights: ArrayLike, smooth: bool = True, strength: float = 0.6, colors: bool = False
+) -> np.ndarray:
     """The picture with light where the model looks; the rest is darker and greyer.
 
     Comes in: image; weights (R,), the attention on R = g * g regions in row-major order over the whole picture, or
     (g, g); smooth draws the weights as hills, with a thin line at half of the peak, and smooth=False shows the true
-    grid cells; strength, from 0 (no effect) to 1 (black where the weight is 0). Goes out: uint8 (H, W, 3). The
-    largest weight keeps the picture as it is, and other weights count relative to it, so that even attention leaves
-    the whole picture bright. Raises ValueError if R is no square, or weights are negative or not finite.
+    grid cells; strength, from 0 (no effect) to 1 (black where the weight is 0); colors lays the weights over the grey
+    picture as colours from blue to yellow instead (cividis, alike to colour-blind readers). Goes out: uint8 (H, W, 3).
+    The largest weight keeps the picture as it is, and other weights count relative to it, so that even attention
+    leaves the whole picture bright. Raises ValueError if R is no square, or weights are negative or not finite.
     """
     weights = np.asarray(weights, np.float32)
     side = math.isqrt(weights.size)
@@ -185,15 +187,18 @@ def overlay(image: Picture, weights: ArrayLike, smooth: bool = True, strength: f
         raise ValueError(f"attention must cover a square grid (R = g * g regions), but its shape is {weights.shape}")
     if not np.isfinite(weights).all() or weights.min() < 0:
         raise ValueError("attention weights must be finite and not negative: pass them after the softmax")
-    picture = _array(image).astype(np.float32)
+    picture = as_array(image).astype(np.float32)
     height, width = picture.shape[:2]
     how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     light = np.asarray(Image.fromarray(weights.reshape(side, side)).resize((width, height), how))
     light = (light / max(light.max(), 1e-12)).clip(0, 1)[..., None]  # (H, W, 1)
     grey = picture @ np.array([[0.299], [0.587], [0.114]], np.float32)  # (H, W, 1)
-    dark = (1 - strength) * (0.5 * picture + 0.5 * grey)
-    lit = light * picture + (1 - light) * dark
-    if not smooth:
+    if colors:
+        lit = (1 - strength) * grey + strength * 255 * CIVIDIS[(255 * light[..., 0]).astype(np.uint8)]
+    else:
+        dark = (1 - strength) * (0.5 * picture + 0.5 * grey)
+        lit = light * picture + (1 - light) * dark
+    if colors or not smooth:
         return lit.round().astype(np.uint8)
     slope = np.hypot(*np.gradient(light[..., 0]))[..., None]
     line = 0.8 * (1.5 - abs(light - 0.5) / np.maximum(slope, 1e-6)).clip(0, 1)  # 1 within a pixel of the line
@@ -230,7 +235,7 @@ def attention_figure(
     """
     rows = _attention(words, attention, probabilities=probabilities, masks=masks)
     width, size = 1.5, 9.5
-    picture = _array(image, 300)
+    picture = as_array(image, 300)
     lit = [overlay(picture, weights, smooth, strength) for weights in rows]
     alt = "Where the model looks for each word: " + " ".join(words)
     figure = _panels([picture, *lit], columns, width, alt, head=0.23)
@@ -246,48 +251,39 @@ def attention_figure(
     return figure
 
 
-def _data_url(picture: np.ndarray) -> str:
+def attention_film(
+    image: Picture, words: Sequence[str], attention: ArrayLike, probabilities: Sequence[float] | None = None
+) -> list[Image.Image]:
+    """The same one after the other: a picture for each word, lit where the model looked, the sentence below it.
+
+    Comes in: as for `attention_figure`. Goes out: T + 1 pictures of one size, the bare one first; Pillow keeps them as
+    an animation: `film[0].save("look.gif", save_all=True, append_images=film[1:], duration=900, loop=0)`.
+    """
+    rows = _attention(words, attention, probabilities=probabilities)
+    wide, size, line, picture = 3.6, 11.0, 0.22, as_array(image, 360)
+    tall = wide * picture.shape[0] / picture.shape[1]
+    placed = _wrap(" ".join(words), wide, size)
+    film = []
+    for now, lit in enumerate([picture, *(overlay(picture, row) for row in rows)]):
+        figure = Figure(wide + 0.2, tall + 0.4 + line * _deep(placed), " ".join(words))
+        _show(figure.inches(0.1, 0.1, wide, tall), lit)
+        for place, (word, x, row) in enumerate(placed, start=1):
+            at, color = (0.1 + x, tall + 0.32 + row * line), BLUE if place == now else INK
+            figure.write(*at, word, size=size, color=color)
+            if place == now:
+                figure.underline(*at, text_width(word, size), color)
+                if probabilities is not None:
+                    chance = f"{probabilities[now - 1]:.2f}"
+                    figure.write(wide + 0.1 - text_width(chance, 8), 0.22, chance, size=8, color="white")
+        film.append(Image.open(io.BytesIO(_encoded(figure))).convert("RGB"))
+    return film
+
+
+def data_url(picture: np.ndarray) -> str:
+    """A picture, uint8 (H, W, 3), as the address of an image on a page that needs no file beside it."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=90)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def attention_slider(
-    image: Picture, words: Sequence[str], attention: ArrayLike, probabilities: Sequence[float] | None = None
-) -> "VBox":
-    """A slider over the words of a caption: the picture shows where the model looked, the sentence which word it said.
-
-    Comes in: as for `attention_figure`. Goes out: a widget; position 0 is the bare picture, position t the t-th word.
-    All pictures are prepared once, here. A page without a running kernel shows no widget: put an `attention_figure`
-    beside it.
-    """
-    from ipywidgets import HTML, HBox, IntSlider, Play, VBox, jslink  # only this function needs Jupyter
-
-    rows = _attention(words, attention, probabilities=probabilities)
-    picture = _array(image, 448)
-    urls = [_data_url(picture), *(_data_url(overlay(picture, weights)) for weights in rows)]
-    sentence, view = HTML().add_class("attention-sentence"), HTML().add_class("attention-image")
-    slider = IntSlider(value=0, min=0, max=len(words), description="word")
-    play = Play(value=0, min=0, max=len(words), interval=700)
-    jslink((play, "value"), (slider, "value"))
-
-    def spans(now: int) -> str:
-        shown = []
-        for place, word in enumerate(words, start=1):
-            look = f"background:{BLUE};color:white;border-radius:3px" if place == now else ""
-            shown.append(f'<span style="padding:1px 3px;{look}">{html.escape(word)}</span>')
-        if now and probabilities is not None:
-            shown.append(f"<small>&emsp;probability {probabilities[now - 1]:.2f}</small>")
-        return f'<div style="font-size:16px;line-height:1.7;max-width:448px">{" ".join(shown)}</div>'
-
-    def show(now: int) -> None:
-        alt = f"where the model looks for “{words[now - 1]}”" if now else "the picture"
-        view.value = f'<img alt="{html.escape(alt)}" src="{urls[now]}" style="width:448px;max-width:100%">'
-        sentence.value = spans(now)
-
-    slider.observe(lambda change: show(change["new"]), "value")
-    show(0)
-    return VBox([view, sentence, HBox([play, slider])]).add_class("attention-slider")
 
 
 # Pictures with words
@@ -335,7 +331,7 @@ def image_grid(
     texts = [_wrap(title, width, SIZE) for title in titles or ()]
     feet = [0.13 + LINE * _deep(words) for words in texts]
     alt = f"{len(images)} pictures" + (": " + "; ".join(titles) if titles else "")
-    figure = _panels([_array(image, 300) for image in images], columns, width, alt, feet=feet)
+    figure = _panels([as_array(image, 300) for image in images], columns, width, alt, feet=feet)
     for axes, words in zip(list(figure.axes), texts, strict=False):
         left, top = figure.below(axes)
         for word, x, row in words:
@@ -351,21 +347,24 @@ def captioned(
     captions: Sequence[Sequence[str]],
     columns: int = 2,
     named: Sequence[Sequence[Mapping[int, str]]] | None = None,
+    masks: Sequence[ArrayLike | None] | None = None,
 ) -> Figure:
     """Pictures, each with all its captions beside it.
 
     Comes in: captions, a list per picture; named, per picture and caption a dict from the place of a word (0 is the
-    first) to the category that it names: the word gets that category's colour, as in `show_annotations`, and a line.
-    Raises ValueError if the lengths differ.
+    first) to the category that it names: the word gets that category's colour, as in `show_annotations`, and a line;
+    masks, as in `image_grid`. Raises ValueError if the lengths differ or a mask has not the size of its picture.
     """
     if not len(images) or len(captions) != len(images):
         raise ValueError(f"{len(images)} pictures and {len(captions)} lists of captions: there must be one per picture")
     if named is not None and [len(said) for said in named] != [len(said) for said in captions]:
         raise ValueError("the words named must be given for each caption of each picture")
+    if masks is not None and len(masks) != len(images):
+        raise ValueError(f"{len(images)} pictures and {len(masks)} masks: there must be one per picture")
     if columns < 1:
         raise ValueError(f"columns must be 1 or more, not {columns}")
     columns, wide, room, gap, edge = min(columns, len(images)), 1.6, 2.7, 0.25, 0.05
-    pictures = [_array(image, 320) for image in images]
+    pictures = [as_array(image, 320) for image in images]
     talls = [wide * min(1.5, picture.shape[0] / picture.shape[1]) for picture in pictures]
     texts = [[_wrap(caption, room, SIZE) for caption in said] for said in captions]
     heights = [
@@ -380,6 +379,8 @@ def captioned(
         axes = figure.inches(left, top, wide, talls[place])
         _show(axes, picture)
         axes.set_anchor("NW")
+        if masks is not None and masks[place] is not None:
+            _outline(axes, _scaled(masks[place], images[place], picture), "white")
         left, top = left + wide + 0.12, top + 0.11
         for number, words in enumerate(said):
             for word_place, (word, x, line) in enumerate(words):
@@ -415,7 +416,7 @@ def gallery(
     texts = [[_wrap(text, width - indent, SIZE) for text in pair] for pair in zip(actual, predicted, strict=True)]
     feet = [0.2 + LINE * (_deep(one) + _deep(other)) for one, other in texts]
     alt = "; ".join(f"actual: {one}, predicted: {other}" for one, other in zip(actual, predicted, strict=True))
-    figure = _panels([_array(image, 300) for image in images], columns, width, alt, feet=feet)
+    figure = _panels([as_array(image, 300) for image in images], columns, width, alt, feet=feet)
     for number, axes in enumerate(list(figure.axes)):
         left, top = figure.below(axes)
         for kind, words in zip(("actual", "predicted"), texts[number], strict=True):
@@ -453,8 +454,8 @@ def show_annotations(
     Comes in: instances, each (category name, mask bool (H, W) or None, box (x, y, width, height) in pixels); names,
     boxes and masks say what is drawn. Raises ValueError if a mask has not the size of the picture.
     """
-    picture = _array(image, 700)
-    scale, ratio = picture.shape[1] / _array(image).shape[1], picture.shape[0] / picture.shape[1]
+    picture = as_array(image, 700)
+    scale, ratio = picture.shape[1] / as_array(image).shape[1], picture.shape[0] / picture.shape[1]
     wide = min(5.2, 5.2 / ratio)
     figure = Figure(wide + 0.1, wide * ratio + 0.1, "objects: " + ", ".join(name for name, _, _ in instances))
     axes = figure.inches(0.05, 0.05, wide, wide * ratio)
@@ -488,7 +489,7 @@ def grid_figure(image: Picture, rows: int, columns: int) -> Figure:
     """
     if rows < 1 or columns < 1:
         raise ValueError(f"a grid needs at least one row and one column, not {rows} x {columns}")
-    picture = _array(image, 500)
+    picture = as_array(image, 500)
     height, width = picture.shape[:2]
     wide = min(4.0, 4.0 * width / height)
     figure = Figure(wide + 0.1, wide * height / width + 0.1, f"a picture cut into {rows} x {columns} regions")

@@ -1,8 +1,9 @@
 """Captions pictures with a trained model: python -m scripts.caption PICTURE … [--checkpoint runs/sample/model]
 
 Prints a line per picture: the caption and how sure the model was of it, word by word. A picture that cannot be read is
-answered by one sentence, and the others are captioned all the same. `--figure look.png` draws where it looked; for the
-`adaptive` preset also look-looks.png: how much each word looked at the picture at all.
+answered by one sentence, and the others are captioned all the same. `--figure look.png` draws where it looked,
+`--figure look.gif` word after word; for the `adaptive` preset also look-looks.png: how much each word looked at the
+picture at all. A model without attention is asked by occlusion instead: what it needs to see for each word.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import visualize
 from coco import open_image
 from data_loader import Transform
 from decoding import beam, greedy
+from exploration import Exploration
 from model import best_device
 
 
@@ -30,13 +32,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", default="runs/sample/model", help="a folder (default: runs/sample/model)")
     parser.add_argument("--width", type=int, default=5, help="beam width; 1: greedy (default: 5)")
     parser.add_argument("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
-    parser.add_argument("--figure", metavar="FILE", help="save where the model looked; of the first picture")
+    parser.add_argument(
+        "--figure", metavar="FILE", help="save where the model looked at the first picture: .png, or .gif"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     options = parser.parse_args(arguments)
     if options.width < 1:
         parser.error("--width must be 1 or more")
     device = best_device(options.device)
-    model, vocabulary, about = checkpoint.load(options.checkpoint, device)
+    captioner = checkpoint.load(options.checkpoint, device)
+    model, vocabulary, about = captioner
     longest = about["settings"]["caption_words"] + 1 if "settings" in about else 20  # as long as those it learned from
     transform = Transform(model.encoder.image_size)
     unread = 0
@@ -57,17 +62,20 @@ def main(arguments: list[str] | None = None) -> None:
         words = [vocabulary.words[i] for i in said.ids if i != vocabulary.end]
         print(f"{Path(path).name}: {' '.join(words)}   (p = {math.exp(sum(said.logprobs)):.3f})")
         if options.figure:
-            if said.attention is None:
-                sys.exit(f"{options.checkpoint} is a model without attention: there is no map to draw")
             if not words:
                 sys.exit(f"{options.checkpoint} says nothing of {path}: there is no map to draw; train it longer")
-            sure = [math.exp(p) for p in said.logprobs[: len(words)]]
-            attention = said.attention[: len(words)]
-            visualize.attention_figure(picture, words, attention.numpy(), sure).savefig(options.figure)
-            shares = attention.sum(-1)
-            if shares.min() < 0.99:  # a sentinel took the rest
-                file = Path(options.figure)
-                plots.looks(words, shares.tolist()).savefig(file.with_stem(f"{file.stem}-looks"))
+            told, file = Exploration(captioner, picture).read(said.ids), Path(options.figure)
+            shown = (picture, words, told.maps[: len(words)], told.probabilities[: len(words)])
+            if file.suffix.lower() == ".gif":
+                film = visualize.attention_film(*shown)
+                film[0].save(file, save_all=True, append_images=film[1:], duration=900, loop=0)
+            else:
+                visualize.attention_figure(*shown).savefig(file)
+            shares = told.maps[: len(words)].sum(-1)
+            if told.occlusion:
+                print(f"{options.checkpoint} has no attention: {file} shows what it needs to see (occlusion)")
+            elif shares.min() < 0.99:  # a sentinel took the rest
+                plots.looks(words, shares.tolist()).savefig(file.with_name(f"{file.stem}-looks.png"))
             options.figure = None
     if unread:
         sys.exit(1)

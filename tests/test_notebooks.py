@@ -1,11 +1,7 @@
 """The four notebooks: fit to be shown as they are committed, and running top to bottom in a fresh place."""
 
 import ast
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -102,26 +98,16 @@ def test_it_reads_offline(notebook, tmp_path):
 
 
 @pytest.mark.notebooks
-def test_the_course_runs_in_a_fresh_place(tmp_path):
+def test_the_course_runs_in_a_fresh_place(course):
     """What `make run` does after installing, with nothing there but the files of the repository."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    files = {name: (ROOT / name).read_bytes() for name in names if (ROOT / name).is_file()}
-    for name in files:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-
-    environment = {name: value for name, value in os.environ.items() if name != "DATA"}
-    for command in (["sample_data.py"], ["-m", "scripts.notebooks", "run"]):
-        subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, check=True)
-
-    pages = {name: (tmp_path / "build" / f"{name}.html").read_text(encoding="utf-8") for name in [*NAMES, "index"]}
+    folder, files = course
+    pages = {name: (folder / "build" / f"{name}.html").read_text(encoding="utf-8") for name in [*NAMES, "index"]}
     assert {name: faults for name, page in pages.items() if (faults := offline_faults(page))} == {}
     soups = {name: BeautifulSoup(page, "html.parser") for name, page in pages.items()}
     assert [name for name in NAMES if not soups[name]("img")] == []
     assert any(soup("math") for soup in soups.values())
     assert [a["href"] for a in soups["index"].select("h3 a[href$=html]")] == [f"{name}.html" for name in NAMES]
 
-    made = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    made = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     kept = [path for path in made if path.parts[0] not in ("build", "data", "runs") and "__pycache__" not in path.parts]
-    assert {path.as_posix(): (tmp_path / path).read_bytes() for path in kept} == files, "the checkout stays clean"
+    assert {path.as_posix(): (folder / path).read_bytes() for path in kept} == files, "the checkout stays clean"

@@ -131,31 +131,15 @@ def test_attention_figure_names_the_lengths_that_differ(picture):
         visualize.attention_figure(picture, WORDS, np.ones((6, 16)), columns=0)
 
 
-def test_slider_moves_the_picture_and_the_marked_word(picture):
-    words = ["a", "<unk>", "ball"]
-    widget = visualize.attention_slider(picture, words, [peak(0), peak(5), peak(15)], [0.9, 0.4, 0.7])
-    view, sentence, (_, slider) = *widget.children[:2], widget.children[2].children
-    seen = []
-    for place in range(4):
-        slider.value = place
-        seen.append(view.value)
-        assert ("background" in sentence.value) == (place > 0)
-    assert len(set(seen)) == 4 and slider.max == 3
-    marked = [part for part in sentence.value.split("</span>") if "background" in part]
-    assert len(marked) == 1 and marked[0].endswith(">ball") and "0.70" in sentence.value
-    assert "&lt;unk&gt;" in sentence.value and 'alt="' in view.value
-    slider.value = 0
-    assert view.value == seen[0]
-    assert "attention-slider" in widget._dom_classes and "attention-image" in view._dom_classes
-
-
-def test_slider_shows_exactly_what_overlay_computes(picture):
-    widget = visualize.attention_slider(picture, ["ball"], [peak(5)])
-    widget.children[2].children[1].value = 1
-    data = widget.children[0].value.split("base64,")[1].split('"')[0]
-    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), float)
-    expected = visualize.overlay(picture.resize((448, 336), Image.Resampling.BICUBIC), peak(5))
-    assert abs(shown - expected).mean() < 3  # JPEG
+def test_a_film_has_the_bare_picture_and_one_for_each_word(picture):
+    film = visualize.attention_film(picture, WORDS, [peak(t) for t in range(6)], [0.5] * 6)
+    assert len(film) == 7 and len({frame.size for frame in film}) == 1
+    sheets = [np.asarray(frame, int) for frame in film]
+    assert all(abs(one - other).max() > 50 for one, other in pairwise(sheets))
+    below = [sheet[int(sheet.shape[0] * 0.85) :] for sheet in sheets]  # the sentence
+    marked = [(abs(part - (0, 114, 178)).sum(-1) < 60).any(0).nonzero()[0] for part in below]
+    assert len(marked[0]) == 0, "no word is marked yet"
+    assert all(one.max() < other.min() for one, other in pairwise(marked[1:])), "from left to right"
 
 
 def test_gallery_writes_every_word_and_marks_right_and_wrong(picture):
@@ -210,6 +194,10 @@ def test_image_grid_outlines_a_mask_only_where_there_is_one(picture):
     assert [len(axes.collections) for axes in figure.axes] == [1, 0]
     with pytest.raises(ValueError, match="a mask is"):
         visualize.image_grid([picture], masks=[mask.T])
+    beside = visualize.captioned([picture] * 2, [["a ball"]] * 2, masks=[mask, None])
+    assert [len(axes.collections) for axes in beside.axes] == [1, 0]
+    with pytest.raises(ValueError, match="1 pictures and 2 masks"):
+        visualize.captioned([picture], [["a ball"]], masks=[mask, None])
 
 
 def test_captions_stand_beside_their_picture_whole_and_names_in_the_colour_of_their_category(picture):
@@ -295,6 +283,15 @@ def test_training_curves_draw_any_number_of_epochs_and_runs_without_cutting_text
 def test_training_curves_without_an_epoch_say_so():
     with pytest.raises(ValueError, match="no epoch yet"):
         plots.training_curves([])
+
+
+def test_the_live_curve_has_room_for_all_epochs_and_says_where_it_is():
+    empty, half = plots.learning([], 8), plots.learning(epochs(20, 8), 8)
+    assert "epoch 0 of 8" in empty.alt and "epoch 2 of 8" in half.alt and "validation perplexity 8" in half.alt
+    loss, perplexity = half.axes
+    assert [axes.get_xlim()[1] for axes in (*empty.axes, *half.axes)] == [8.2] * 4
+    assert loss.lines[0].get_ydata() == pytest.approx(np.log([20, 8]))
+    assert list(perplexity.lines[0].get_ydata()) == [20, 8]
 
 
 def test_dataset_plots_state_their_numbers():

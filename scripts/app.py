@@ -1,0 +1,102 @@
+"""The attention explorer alone, as a web page of this computer: python -m scripts.app [--port 8866]
+
+Voilà serves app/explorer.ipynb on loopback, behind a token. Where there is no model of the sample yet, one is trained
+first. Ctrl-C ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from jupyter_server.auth.identity import PasswordIdentityProvider, User
+from jupyter_server.base.handlers import JupyterHandler
+from tornado.web import HTTPError
+
+import sample_data
+from coco import DATA
+from scripts import train
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = Path("app/explorer.ipynb")
+# What the browser holds the page to: it may speak with this computer only. (Voilà would ask a CDN for an icon font.)
+POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: ws://127.0.0.1:*"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Reads the command line, makes what is missing, serves until it is stopped."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.app", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--port", type=int, default=8866, help="on 127.0.0.1 (default: 8866)")
+    options = parser.parse_args(arguments)
+    if not (DATA / "sample").is_dir():
+        sample_data.make(DATA / "sample")
+    if not Path("runs/sample/model/model.safetensors").is_file():
+        print("No model of the sample yet: training one, about ten minutes on two cores, only this time.", flush=True)
+        train.main([])
+    with served(options.port) as url, contextlib.suppress(KeyboardInterrupt):
+        print(
+            f"The explorer: {url}\nIt is served to this computer only, and to whoever has this address. Ctrl-C ends it."
+        )
+        sys.stdout.flush()
+        while True:
+            time.sleep(3600)
+
+
+class TokenOnly(PasswordIdentityProvider):
+    """Who comes without the token is told 403, instead of being asked for it."""
+
+    async def get_user(self, handler: JupyterHandler) -> User:
+        """The user of a request with the token, or with the cookie that the token has brought."""
+        user = await super().get_user(handler)
+        if user is None:
+            handler.current_user = None  # what the page of the error asks for
+            raise HTTPError(403)
+        return user
+
+
+@contextlib.contextmanager
+def served(port: int) -> Iterator[str]:
+    """Voilà on that port of loopback with a new token; gives the page's address once it answers.
+
+    Raises OSError if it does not start, for instance because the port is taken.
+    """
+    token = secrets.token_urlsafe(24)
+    here = f"http://127.0.0.1:{port}/"
+    command = [sys.executable, "-m", "voila", str(NOTEBOOK), "--no-browser", "--Voila.ip=127.0.0.1", f"--port={port}"]
+    command += ["--Voila.identity_provider_class=scripts.app.TokenOnly", "--Voila.auto_token=True"]
+    command += [f"--Voila.tornado_settings={{'headers': {{'Content-Security-Policy': \"{POLICY}\"}}}}"]
+    command += ["--Voila.port_retries=0", "--Voila.log_level=CRITICAL"]
+    # in the environment, where other users of the computer do not see it as they see a command line
+    environment = os.environ | {"JUPYTER_TOKEN": token, "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(command, env=environment)
+    try:
+        while True:
+            with contextlib.suppress(ConnectionError, urllib.error.URLError):
+                try:
+                    urllib.request.urlopen(here, timeout=5)
+                    raise OSError(f"{here} answers without a token: something else is served there, try another --port")
+                except urllib.error.HTTPError:
+                    break
+            if server.poll() is not None:
+                raise OSError(f"Voilà did not start on port {port}; if it is taken, try another one with --port")
+            time.sleep(0.2)
+        yield f"{here}?token={token}"
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
