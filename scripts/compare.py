@@ -16,6 +16,7 @@ from pathlib import Path
 import checkpoint
 import coco
 import config
+import files
 import plots
 from data_loader import Transform, get_loader
 from decoding import decode
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     plots.training_curves({name: history for name, (_, history, _) in results.items()}).savefig(f"{stem}.png")
     records = coco.load(options.dataset, options.split)[:SHOWN]
     table = [*scores_table(results), "", *captions_table(records, [run for run, *_ in results.values()])]
-    stem.with_suffix(".md").write_text("\n".join(table) + "\n", encoding="utf-8")
+    files.write(stem.with_suffix(".md"), "\n".join(table) + "\n")
     print("\n".join(table), f"\n{stem}.md and {stem}.png", sep="\n")
     return stem.with_suffix(".md")
 
@@ -81,7 +82,9 @@ def captions_table(records: list[coco.Record], runs: list[Path]) -> list[str]:
     said = []
     for run in runs:
         model, vocabulary, about = checkpoint.load(run, best_device())
-        loader = get_loader(records, vocabulary, transform=Transform(model.encoder.image_size), shuffle=False)
+        loader = get_loader(
+            records, vocabulary, transform=Transform(model.encoder.image_size), shuffle=False, broken="stop"
+        )
         longest = about["settings"]["caption_words"] + 1
         said.append({i: vocabulary.decode(h.ids) for i, h in decode(model, loader, max_length=longest).items()})
     for record in records:

@@ -22,6 +22,7 @@ import torch
 import checkpoint
 import coco
 import config
+import files
 import metrics
 from data_loader import Transform, get_loader
 from decoding import Ensemble, Hypothesis, beam, decode, greedy, sample
@@ -68,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> dict:
             print(" ", metrics.verdict(name, difference))
     scores |= {"margins": {name: score.margin for name, score in with_margins.items()}}
     name = f"{stem.name}-scores.json" if options.results else f"scores-{options.split}.json"
-    stem.with_name(name).write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    files.write(stem.with_name(name), json.dumps(scores, indent=1))
     by_image = dict(zip(measured.ids, measured.cider.tolist(), strict=True))
-    stem.with_suffix(".html").write_text(captions_page(records, captions, by_image), encoding="utf-8")
+    files.write(stem.with_suffix(".html"), captions_page(records, captions, by_image))
     print(f"captions with their pictures: {stem.with_suffix('.html')}")
     return scores
 
@@ -95,7 +96,7 @@ def say(options: argparse.Namespace) -> tuple[dict, Captions, list[coco.Record]]
     longest = settings.get("caption_words", 20)
     part = options.limit is not None or options.split == "held-out"
     served = seen_by([one.model.encoder for one in loaded], records, dataset, device, part)
-    loader = get_loader(records, vocabulary, **served, max_words=longest, shuffle=False)
+    loader = get_loader(records, vocabulary, **served, max_words=longest, shuffle=False, broken="stop")
     scores = {"images": len(records), "perplexity": evaluate(model, loader, device, best_precision(device))}
     search, how = search_of(options)
     said = decode(model, loader, search, max_length=options.max_length or longest + 1, **how)

@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    parser.add_argument(
+        "--broken", choices=("skip", "stop"), default="skip", help="pictures that cannot be read (default: skip)"
+    )
     parser.add_argument("--limit", type=int, help="only the first so many images of each split")
     options = parser.parse_args(arguments)
     records = coco.load(options.dataset, instances=False)
@@ -54,6 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
             batch_size=options.batch_size,
             workers=options.workers,
             autocast=best_precision(device),
+            broken=options.broken,
         )
         print(f"{path}: {len(made):,} images, {made.shape[0]} regions of {made.shape[1]} numbers")
 

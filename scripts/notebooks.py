@@ -31,6 +31,8 @@ from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 from traitlets import default
 
+import files
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -163,7 +165,7 @@ def write_page(notebook: NotebookNode, path: Path) -> None:
     body, _ = Page(Path(os.path.relpath(ROOT, path.parent)).as_posix()).from_notebook_node(notebook)
     body = body.replace("No description has been provided for this image", "What the code above draws")
     title, highlight = html.escape(heading(notebook)[0]), HtmlFormatter().get_style_defs(".highlight")
-    path.write_text(PAGE.substitute(title=title, highlight=highlight, body=body), encoding="utf-8")
+    files.write(path, PAGE.substitute(title=title, highlight=highlight, body=body))
 
 
 def heading(notebook: NotebookNode) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import torch
 import checkpoint
 import coco
 import config
+import files
 import plots
 from data_loader import Transform, get_loader
 from decoders import DECODERS
@@ -30,7 +32,7 @@ from features import extract, file_of
 from metrics import statistics
 from model import Captioner, EncoderCNN, best_device
 from training import Plan, best_precision, fit
-from vocabulary import Vocabulary
+from vocabulary import SPECIALS, Vocabulary
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:
@@ -48,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     if cfg.encoder == "small" and cfg.finetune == 0 and cfg.weights is None:
         path = home / "small_cnn.pth"
         if not path.exists():
-            learn_to_see(train, vocabulary, cfg, path, device, precision)
+            with torch.random.fork_rng():  # what follows is the same, whether the eye was there or not
+                learn_to_see(train, vocabulary, cfg, path, device, precision, options.broken)
         cfg = dataclasses.replace(cfg, weights=str(path))
     encoder = EncoderCNN(**cfg.encoder_options()).to(device)
     decoder = DECODERS[cfg.decoder](len(vocabulary), encoder.feature_size, **cfg.decoder_options())
@@ -59,7 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         except RuntimeError:
             raise ValueError(f"{options.begin_with} is another model than these settings describe") from None
     print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
-    about = {"preset": options.preset, "settings": dataclasses.asdict(cfg), "torch": torch.__version__}
+    about = {
+        "preset": options.preset,
+        "settings": dataclasses.asdict(cfg),
+        "seed": cfg.seed,
+        "dataset": coco.fingerprint(train),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
+    }
 
     def learn(model: Captioner, plan: Plan, folder: Path) -> list[dict]:
         """Train one model, from features where its encoder is frozen, else from pictures; say how it goes."""
@@ -67,13 +76,22 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             get_loader(
                 records,
                 vocabulary,
-                **pictures(records, model.encoder, home, precision, jitter=cfg.jitter * learns, part=bool(part)),
+                **pictures(
+                    records,
+                    model.encoder,
+                    home,
+                    precision,
+                    jitter=cfg.jitter * learns,
+                    part=bool(part),
+                    broken=options.broken,
+                ),
                 images_per_batch=cfg.images_per_batch,
                 captions_per_image=cfg.captions_per_image if learns else 5,
                 max_words=cfg.caption_words,
                 shuffle=learns,
                 seed=cfg.seed,
                 workers=options.workers,
+                broken=options.broken,
             )
             for learns, records, part in (
                 (True, train, options.limit or cfg.subset or cfg.hold_out),
@@ -111,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         eye.load_state_dict(encoder.state_dict())
         plan = dataclasses.replace(cfg.plan(), epochs=cfg.tune_epochs, learning_rate=cfg.tune_rate)
         history = learn(Captioner(eye, decoder), plan, run)
-    (run / "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
+    files.write(run / "history.json", json.dumps(history, indent=1))
     plots.training_curves(history).savefig(run / "curves.png")
     best = min(row["val_perplexity"] for row in history)
     print(f"val perplexity {best:.3f} after {(time.perf_counter() - began) / 60:.1f} minutes; the model is in {run}")
@@ -150,14 +168,19 @@ def words_of(cfg: config.Config, train: list[coco.Record]) -> Vocabulary:
     own = coco.find(cfg.dataset) / "vocabulary.json"
     if own.is_file():
         return Vocabulary.load(own)
-    return Vocabulary((c for record in train for c in record.captions), cfg.threshold, cfg.max_words)
+    vocabulary = Vocabulary((c for record in train for c in record.captions), cfg.threshold, cfg.max_words)
+    if len(vocabulary) == len(SPECIALS):
+        raise ValueError(f"no word occurs {cfg.threshold} times in the training captions: lower --threshold")
+    return vocabulary
 
 
-def learn_to_see(train, vocabulary: Vocabulary, cfg: config.Config, path: Path, device, precision) -> None:
+def learn_to_see(train, vocabulary: Vocabulary, cfg: config.Config, path: Path, device, precision, broken: str) -> None:
     """The small encoder learns which words fit a picture (detector.py); its weights go to `path`."""
     encoder = EncoderCNN("small", image_size=cfg.image_size, finetune=None)
     varied = Transform(encoder.image_size, config.Config.jitter)
-    loader = get_loader(train, vocabulary, transform=varied, images_per_batch=cfg.detector_batch, seed=cfg.seed)
+    loader = get_loader(
+        train, vocabulary, transform=varied, images_per_batch=cfg.detector_batch, seed=cfg.seed, broken=broken
+    )
     print("eyes first: the encoder learns which words fit a picture")
     fit_detector(
         WordDetector(encoder, len(vocabulary)),
@@ -172,11 +195,20 @@ def learn_to_see(train, vocabulary: Vocabulary, cfg: config.Config, path: Path, 
         ),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(encoder.blocks.state_dict(), path)
+    half = path.with_name(path.name + ".part")
+    torch.save(encoder.blocks.state_dict(), half)
+    half.replace(path)
 
 
 def pictures(
-    records: list[coco.Record], encoder: EncoderCNN, folder: Path, precision, *, jitter: float = 0.0, part: bool = False
+    records: list[coco.Record],
+    encoder: EncoderCNN,
+    folder: Path,
+    precision,
+    *,
+    jitter: float = 0.0,
+    part: bool = False,
+    broken: str = "skip",
 ) -> dict:
     """What `get_loader` is to serve: the cached features of a frozen encoder, else the pictures themselves.
 
@@ -187,7 +219,8 @@ def pictures(
     path = file_of(folder, encoder, records[0].split)
     if part and not path.is_file():
         path = file_of(folder, encoder, f"{records[0].split}-{len(records)}")
-    return {"features": extract(records, encoder, path, autocast=precision, replace=encoder.name == "small")}
+    own = encoder.name == "small"
+    return {"features": extract(records, encoder, path, autocast=precision, replace=own, broken=broken)}
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, config.Config]:
@@ -210,6 +243,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, config.C
     parser.add_argument("--begin-with", metavar="FOLDER", help="begin with this checkpoint's weights and words")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default: 0)")
+    parser.add_argument(
+        "--broken", choices=("skip", "stop"), default="skip", help="pictures that cannot be read (default: skip)"
+    )
     parser.add_argument("--limit", type=int, help="only the first so many images of each split")
     settings = parser.add_argument_group("settings (config.py says what they mean)")
     for field in dataclasses.fields(config.Config):
@@ -228,5 +264,5 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, config.C
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))

@@ -47,9 +47,10 @@ def test_imports_are_found_wherever_they_stand():
     assert imports(source) == {"a", "c", "d", "h"}
 
 
-def test_every_test_named_exists():
-    named = re.findall(r"(test_\w+\.py)::(\w+)", TEXT)
-    assert named, "each trap names its test, as in `test_training.py::test_padding_is_not_in_the_loss`"
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "docs/RELIABILITY.md"])
+def test_every_test_named_exists(page):
+    named = re.findall(r"(test_\w+\.py)::(\w+)", (ROOT / page).read_text(encoding="utf-8"))
+    assert named, "each trap and promise names its test, as in `test_training.py::test_padding_is_not_in_the_loss`"
     tests = {
         file: {node.name for node in ast.walk(ast.parse((ROOT / "tests" / file).read_text())) if hasattr(node, "name")}
         for file, _ in named
