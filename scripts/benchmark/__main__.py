@@ -1,4 +1,4 @@
-"""How fast it is, in ratios within one run: python -m scripts.benchmark [training|decoding|data|text|extraction|explorer] …
+"""How fast it is, in ratios within one run: python -m scripts.benchmark [training|decoding|data|text|extraction|…]
 
 Further parts, not run unless named: `sweep` (how a step grows; draws docs/performance.png), `precision` (bf16 against
 float32 on the sample, three seeds each; about twelve trainings' time) and `gpu` (one large CUDA machine).
