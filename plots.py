@@ -107,9 +107,9 @@ def learning(history: Sequence[Mapping[str, float]], epochs: int) -> Figure:
     kinds = (("val_perplexity", "validation", BLUE, 1.8), ("train_perplexity", "training", SKY, 1.0))
     now = [f"{name} perplexity {_plain(history[-1][key])}" for key, name, _, _ in kinds if history]
     alt = f"epoch {len(history)} of {epochs}: " + (", ".join(now) or "nothing learned yet")
-    figure = Figure(8.6, 2.7, alt)
-    for left, what in ((0.6, "loss per token"), (4.5, "perplexity")):
-        axes = figure.inches(left, 0.25, 2.75, 1.95)
+    figure = Figure(8.8, 2.7, alt)
+    for left, what in ((0.6, "loss per token"), (5.05, "perplexity")):
+        axes = figure.inches(left, 0.25, 2.5, 1.95)
         _quiet(axes, "epoch", what)
         axes.set_xlim(0.8, max(epochs, 2) + 0.2)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
