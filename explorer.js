@@ -219,7 +219,7 @@ function render({ model, el }) {
     length_penalty: number("length_penalty", 0, 2, 0.1),
     temperature: number("temperature", 0, 2, 0.1),
     again: element("button", { type: "button", class: "again", onclick: () => send({ event: "again" }) }, "draw again"),
-    strength: element("input", { type: "range", min: 0, max: 1, step: 0.05, value: 0.75,
+    strength: element("input", { type: "range", min: 0, max: 1, step: 0.05, value: 0.6,
       oninput: ({ currentTarget }) => root.style.setProperty("--strength", currentTarget.value) }),
     smooth: select([["yes", "smooth"], ["", "grid cells"]], set("smooth", yes)),
     colors: select([["", "light"], ["yes", "colours"]], set("colors", yes)),
