@@ -66,6 +66,17 @@ def photographs(folder: Path, count: int, size: tuple[int, int] = (640, 480)) ->
     return records
 
 
+def random_encoder(name: str) -> EncoderCNN:
+    """An encoder of random weights whose batch-norms have seen noise: without, its features fade to zero."""
+    encoder = EncoderCNN(name, finetune=0)
+    encoder.blocks.train()
+    size = encoder.image_size
+    with torch.inference_mode():
+        for _ in range(3):
+            encoder.see(torch.randint(0, 256, (8, 3, size, size), dtype=torch.uint8))
+    return encoder.eval()
+
+
 class Waits:
     """A loader that counts the seconds its reader waits for batches."""
 
@@ -89,7 +100,7 @@ def data(clock: Clock, quick: bool) -> None:
         records = photographs(Path(folder), 32 if quick else 128)
         size = sum(record.path.stat().st_size for record in records) / len(records) / 1e3
         vocabulary = Vocabulary(c for record in records for c in record.captions)
-        encoder = EncoderCNN("mobilenet_v2", finetune=0)
+        encoder = random_encoder("mobilenet_v2")
         precision = best_precision(torch.device("cpu"))
         kept = extract(records, encoder, Path(folder) / "kept.npy", autocast=precision, progress=False)
         rows = []
@@ -131,7 +142,7 @@ def extraction(clock: Clock, quick: bool) -> None:
         size = sum(record.path.stat().st_size for record in records) / len(records) / 1e3
         rows = []
         for name in ("mobilenet_v2",) if quick else ("mobilenet_v2", "resnet101"):
-            encoder = EncoderCNN(name, finetune=0)
+            encoder = random_encoder(name)
             transform = Transform(encoder.image_size)
             pictures = torch.stack([transform(open_image(record.path)) for record in records[:16]])
 
