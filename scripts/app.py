@@ -76,7 +76,7 @@ def served(port: int) -> Iterator[str]:
     command += [f"--Voila.tornado_settings={{'headers': {{'Content-Security-Policy': \"{POLICY}\"}}}}"]
     command += ["--Voila.port_retries=0", "--Voila.log_level=CRITICAL"]
     # in the environment, where other users of the computer do not see it as they see a command line
-    environment = os.environ | {"JUPYTER_TOKEN": token, "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"JUPYTER_TOKEN": token, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     server = subprocess.Popen(command, env=environment)
     try:
         while True:

@@ -195,9 +195,9 @@ def sweep(clock: Clock, quick: bool) -> None:
             seconds.append(medians({"": run}, 1 if quick else 3, clock)[""])
         print(f"{letter:2} {what}: " + ", ".join(f"{v}: {s:.3f} s" for v, s in zip(values, seconds, strict=False)))
         panel.plot(values[: len(seconds)], seconds, marker="o", color="#3b6ea5")
-        panel.set(xlabel=f"{letter}, {what}", ylim=(0, None), xlim=(0, None))
+        panel.set(xlabel=f"{letter}, {what}", xlim=(0, None))
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("seconds a step")
+    panels[0].set(ylabel="seconds a step", ylim=(0, None))
     path = Path(__file__).parents[2] / "docs" / "performance.png"
     if not quick:
         figure.savefig(path, dpi=90)
