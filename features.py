@@ -250,4 +250,4 @@ def _about(path: Path) -> dict | None:
 
 
 def _write_about(path: Path, about: dict) -> None:
-    files.write(path.with_suffix(".json"), json.dumps(about))
+    files.write(path.with_suffix(".json"), json.dumps(about, sort_keys=True))  # the same bytes, also when it goes on

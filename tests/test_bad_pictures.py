@@ -26,7 +26,7 @@ from training import Plan, fit
 LONG = bool(os.environ.get("LONG"))
 FILES = 2000 if LONG else 250
 ROOT = Path(__file__).parents[1]
-MEMORY = 1400  # MB that reading one picture may ever take (most: 200; a lossless WebP of 82 million pixels: 1,300)
+MEMORY = 1400  # MB that reading one picture may ever take (most: 200; a lossless WebP of 82 million pixels: 1,200)
 
 
 # --- pictures as they should be
@@ -183,6 +183,8 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for path in sorted(Path(sys.argv[1]).iterdir()):
     print(json.dumps({{"begun": path.name}}), flush=True)
     signal.alarm(30)  # ends this process, whatever it is doing
+    Path("/proc/self/clear_refs").write_text("5")  # this file's peak is its own
+    before = status("VmRSS")
     try:
         image = open_image(path)
         outcome = "read" if image.mode == "RGB" and min(image.size) > 0 else f"{{image.mode}} {{image.size}}"
@@ -191,8 +193,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
     except BaseException as error:
         outcome = f"! {{type(error).__name__}}: {{error}}"
     image = None
-    peak = status("VmHWM")
-    Path("/proc/self/clear_refs").write_text("5")  # the next file's peak is its own
+    peak = status("VmHWM") - before
     print(json.dumps({{"name": path.name, "outcome": outcome, "peak": peak}}), flush=True)
 """
 
