@@ -10,10 +10,8 @@ from __future__ import annotations
 import base64
 import io
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anywidget
@@ -266,18 +264,3 @@ def _outline(mask: np.ndarray, picture: np.ndarray) -> str:
 
 
 _RINGS = ((ImageFilter.MaxFilter, 7), (ImageFilter.MaxFilter, 5), (ImageFilter.MinFilter, 1))
-
-
-def medians(captioner: Checkpoint, images: Sequence, moves: int = 200) -> tuple[float, float]:
-    """What the explorer costs: seconds of Python for a slider move, and for a new caption with all its pictures."""
-
-    def timed(act: Any, *arguments: Any) -> float:
-        began = time.perf_counter()
-        act(*arguments)
-        return time.perf_counter() - began
-
-    explorer = explore(captioner, images)
-    slides = [timed(explorer.set_state, {"position": move % 10}) for move in range(moves)]
-    captions = [timed(explorer.receive, {"event": "choose", "number": number}) for number in range(len(images))]
-    explorer.close()
-    return median(slides), median(captions)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from tqdm.auto import tqdm
 import files
 from coco import Record, open_image
 from data_loader import Transform
+
+MARK_EVERY = 2.0  # seconds of work that a killed run may lose: the marks name every image, and go to the disk each time
 
 
 class Features(Mapping):
@@ -150,24 +153,34 @@ def extract(
     encoder.eval()
     todo = _Pictures(records[about["done"] :], Transform(encoder.image_size))
     bar = tqdm(total=len(records), initial=about["done"], unit="image", desc="features", disable=not progress)
-    with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
-        for images, errors in DataLoader(todo, batch_size, num_workers=workers):
-            done = about["done"]
-            regions = encoder.see(images.to(device)).float().half().cpu().numpy()
-            for i, (image_id, error) in enumerate(zip(image_ids[done:], errors, strict=False)):
-                if error and broken == "stop":
-                    raise ValueError(error)
-                if error:
-                    print(f"left out: {error}", flush=True)
-                    about["broken"].append([image_id, error])
-                    regions[i] = 0
-                else:
-                    _check_finite(regions[i], image_id)
-            rows[done : done + len(regions)] = regions
-            rows.flush()
-            about["done"] += len(regions)
-            _write_about(path, about)
-            bar.update(len(regions))
+
+    def mark() -> None:
+        rows.flush()
+        _write_about(path, about)
+
+    marked = time.monotonic()
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
+            for images, errors in DataLoader(todo, batch_size, num_workers=workers):
+                done, missed = about["done"], []
+                regions = encoder.see(images.to(device)).float().half().cpu().numpy()
+                for i, (image_id, error) in enumerate(zip(image_ids[done:], errors, strict=False)):
+                    if error and broken == "stop":
+                        raise ValueError(error)
+                    if error:
+                        print(f"left out: {error}", flush=True)
+                        missed.append([image_id, error])
+                        regions[i] = 0
+                    else:
+                        _check_finite(regions[i], image_id)
+                rows[done : done + len(regions)] = regions
+                about["done"], about["broken"] = done + len(regions), about["broken"] + missed
+                if time.monotonic() - marked > MARK_EVERY:
+                    mark()
+                    marked = time.monotonic()
+                bar.update(len(regions))
+    finally:
+        mark()
     if about["broken"]:
         print(f"{path}: {len(about['broken']):,} of {len(records):,} pictures left out, they cannot be read")
     return Features(path)

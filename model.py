@@ -442,9 +442,11 @@ class ProductOverTime(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             ctx.steps[ctx.number] = x.detach(), gradient
             if ctx.number == 0:
-                xs, gradients = (torch.cat(column, -2) for column in zip(*ctx.steps, strict=True))
+                of_loss = [step for step in ctx.steps if step is not None]  # not every step need lead to the loss
+                xs, gradients = (torch.cat(column, -2) for column in zip(*of_loss, strict=True))
                 of_weight = gradients.transpose(-1, -2) @ xs
-                ctx.steps.clear()  # the list and the graph know each other: they would stay in memory for ever
+                # the list and the graph know each other: what stays in it would stay in memory for ever
+                ctx.steps[:] = [None] * len(ctx.steps)
         return gradient @ weight, of_weight, None
 
 

@@ -217,11 +217,11 @@ class _Alarm:
     def __init__(self):
         self.waiting = None
 
-    def note(self, number: Tensor, where: str) -> None:
+    def note(self, number: Tensor, epoch: int, image_ids: list) -> None:
         """Look at the number that was waiting; let this one wait."""
         self.look()
         event = torch.cuda.Event() if number.is_cuda else None
-        self.waiting = number.detach().to("cpu", non_blocking=True), event, where
+        self.waiting = number.detach().to("cpu", non_blocking=True), event, epoch, image_ids
         if event is not None:
             event.record()
 
@@ -229,11 +229,14 @@ class _Alarm:
         """Raises FloatingPointError if the number that was waiting is infinite or none."""
         if self.waiting is None:
             return
-        (number, event, where), self.waiting = self.waiting, None
+        (number, event, epoch, image_ids), self.waiting = self.waiting, None
         if event is not None:
             event.synchronize()
         if not math.isfinite(number.item()):
-            raise FloatingPointError(f"the loss is not a number in {where}: lower the learning rate")
+            images = ", ".join(map(str, image_ids))
+            raise FloatingPointError(
+                f"the loss is not a number in epoch {epoch}, at the images {images}: lower the learning rate"
+            )
 
 
 def fit(
@@ -309,8 +312,7 @@ def fit(
                 nll += of_tokens
                 run.tokens += len(batch.targets)
                 run.step = train_loader.position
-                images = ", ".join(map(str, batch.image_ids))
-                alarm.note(loss.detach() + norm, f"epoch {run.epoch + 1}, at the images {images}")
+                alarm.note(loss.detach() + norm, run.epoch + 1, batch.image_ids)
                 if keeper is not None and time.perf_counter() - saved > save_every:
                     alarm.look()
                     saved = time.perf_counter()

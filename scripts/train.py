@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import sys
 import time
@@ -194,10 +195,9 @@ def learn_to_see(train, vocabulary: Vocabulary, cfg: config.Config, path: Path, 
             "eyes: epoch {epoch:2}  loss {loss:.4f}  {seconds:5.0f} s".format(**row), flush=True
         ),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(path.name + ".part")
-    torch.save(encoder.blocks.state_dict(), half)
-    half.replace(path)
+    content = io.BytesIO()
+    torch.save(encoder.blocks.state_dict(), content)
+    files.write(path, content.getvalue())
 
 
 def pictures(

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from checkpoint import Checkpoint
 from decoders import ShowAttendTell
 from decoding import beam
 from model import AdditiveAttention, DecoderRNN, OverTime
 from scripts.benchmark.captioning import decided, random_regions
+from scripts.benchmark.exploring import costs
 from scripts.benchmark.gpu import gpu
 from scripts.benchmark.learning import random_batch
 from scripts.benchmark.table import compare
@@ -103,6 +105,20 @@ def test_a_product_over_time_is_the_plain_product_in_value_and_gradient():
         torch.testing.assert_close(a, b)
 
 
+def test_it_may_be_asked_twice_and_for_the_first_steps_only():
+    torch.manual_seed(0)
+    weight, first = (torch.randn(6, 6).double().requires_grad_() for _ in range(2))
+    gradients = []
+    for linear in (OverTime(weight), lambda x: F.linear(x, weight)):
+        steps = [first]
+        for _ in range(3):
+            steps.append(torch.tanh(linear(steps[-1])))
+        for loss in (steps[3].sum(), steps[1].sum(), steps[3].square().sum()):
+            gradients.append(torch.autograd.grad(loss, weight, retain_graph=True)[0])
+    for a, b in zip(gradients[:3], gradients[3:], strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_in_rows_is_cross_entropy_in_value_and_gradient(smoothing):
     torch.manual_seed(0)
@@ -118,6 +134,13 @@ def test_a_comparison_is_a_ratio_per_unit_of_work(capsys):
     faster = compare("title", {"a": int, "b": int}, {"a": 1, "b": 2}, 3, lambda: float(next(now)), "images")
     assert faster == {"a": 1.0, "b": 2.0}
     assert "| b " in capsys.readouterr().out
+
+
+def test_the_explorers_costs_are_medians_of_every_move_and_caption(captioner, vocabulary, records):
+    ticks = iter(range(10**6))
+    shown = Checkpoint(captioner(), vocabulary, {})
+    slide, caption = costs(shown, records["val"], lambda: float(next(ticks)), moves=5)
+    assert (slide, caption) == (1.0, 1.0) and next(ticks) == 2 * (5 + 3)  # each was timed once, and nothing else
 
 
 def test_the_gpus_benchmark_runs_small(capsys):

@@ -18,7 +18,7 @@ from checkpoint import Checkpoint
 from decoders import DECODERS
 from decoding import beam, beams, greedy, sample
 from exploration import PATCHES, Exploration, sights
-from explorer import MOST, explore, medians
+from explorer import MOST, explore
 from model import Captioner, EncoderCNN
 from truth import grounding
 from visualize import as_array, overlay
@@ -322,11 +322,6 @@ def test_a_thousand_moves_cost_no_memory_and_leave_no_figure(widget):
     tracemalloc.stop()
     assert after - before < 200_000, "bytes"
     assert plt.get_fignums() == []
-
-
-def test_the_medians_are_measured(load, picture):
-    slide, caption = medians(load(), [picture] * 2, moves=20)
-    assert 0 < slide < caption
 
 
 def test_the_page_side_asks_nothing_of_the_network():
