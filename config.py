@@ -73,6 +73,8 @@ class Config:
     label_smoothing: float = 0.0
     attention_penalty: float = 0.0  # doubly stochastic attention
     teacher_forcing: float = 1.0
+    self_critical: float = 0.0  # weight of the loss of captions drawn from the model, judged by CIDEr-D; 0: none
+    samples: int = 5  # captions drawn of each picture for it
     select_on: str = "perplexity"  # the best epoch: by validation "perplexity", or by "cider" of greedy captions
     patience: int | None = None
     seed: int = 0

@@ -96,20 +96,25 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float = 1.0,
+    each: int = 1,
     generator: torch.Generator | None = None,
     **rules,
 ) -> list[Hypothesis]:
     """Words drawn at random by their probability ** (1 / temperature): regions (N, R, E) -> a hypothesis per picture.
 
     Drawn among the `top_k` likeliest words only (Fan et al. 2018), and among the fewest that together have the
-    probability `top_p` (nucleus sampling, Holtzman et al. 2020). A `generator` with a seed draws the same again.
+    probability `top_p` (nucleus sampling, Holtzman et al. 2020). A `generator` with a seed draws the same again. With
+    `each` there are so many of each picture, behind each other.
     """
-    if not temperature > 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1):
+    if not temperature > 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1) or each < 1:
         raise ValueError(
-            f"temperature must be positive, top_p in (0, 1], top_k at least 1, not {temperature}, {top_p} and {top_k}"
+            f"temperature must be positive, top_p in (0, 1], top_k and each at least 1, "
+            f"not {temperature}, {top_p}, {top_k} and {each}"
         )
 
     def draw(logprobs: Tensor) -> Tensor:
+        if top_k is None and top_p == 1:  # nothing is cut off: no need to sort the vocabulary
+            return (logprobs / temperature).softmax(-1).multinomial(1, generator=generator).squeeze(1)
         probabilities, words = (logprobs / temperature).softmax(-1).sort(descending=True)
         before = probabilities.cumsum(-1) - probabilities  # of all likelier words
         probabilities = probabilities.masked_fill(before >= top_p, 0.0)
@@ -117,13 +122,15 @@ def sample(
             probabilities[:, top_k:] = 0.0
         return words.gather(1, probabilities.multinomial(1, generator=generator)).squeeze(1)
 
-    return _write(decoder, features, draw, Rules(**rules))
+    return _write(decoder, features, draw, Rules(**rules), each)
 
 
 @torch.inference_mode()
-def _write(decoder: nn.Module, features: Tensor, choose: Callable[[Tensor], Tensor], rules: Rules) -> list[Hypothesis]:
+def _write(
+    decoder: nn.Module, features: Tensor, choose: Callable[[Tensor], Tensor], rules: Rules, each: int = 1
+) -> list[Hypothesis]:
     memory = decoder.prepare(features)
-    state = memory.state
+    state = tuple(s.repeat_interleave(each, dim=0) for s in memory.state)
     words = torch.full((len(state[0]),), START, device=state[0].device)
     said, running = words[:, None][:, :0], torch.ones_like(words, dtype=torch.bool)
     chosen: list[Tensor] = []

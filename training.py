@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -246,6 +246,7 @@ def fit(
     plan: Plan,
     *,
     score: Callable[[nn.Module], float] | None = None,
+    also: Callable[[nn.Module, Any], Tensor] | None = None,
     after_epoch: Iterable[Callable[[nn.Module, list[dict]], None]] = (),
     keeper: Keeper | None = None,
     save_every: float = 300.0,
@@ -258,7 +259,8 @@ def fit(
     is the one with the lowest perplexity on `val_loader`, or with the highest `score(model)`; at the end the model
     holds its weights. With a `keeper` the best is saved as soon as it is reached, and where to go on after each epoch
     and, within one, every `save_every` seconds: a run that was stopped goes on from there as if it had not been.
-    `after_epoch` functions get the model and the history so far.
+    `after_epoch` functions get the model and the history so far. `also` is one more loss of a batch, added to that of
+    the true words (self_critical.py has one); history and perplexity hold nothing of it.
     Raises FloatingPointError, naming the batch's images, if loss or gradient are no longer numbers; the model then
     holds its best weights so far, or those it began with. After KeyboardInterrupt it holds the best ones, too.
     """
@@ -304,7 +306,7 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = plan.learning_rate * plan.rate((step + 1) / (steps + 1))
                 batch = batch.to(device)
-                loss, of_tokens = _losses(model, batch, plan, plan.ratio(step / steps), coins, autocast)
+                loss, of_tokens = _losses(model, batch, plan, plan.ratio(step / steps), coins, also, autocast)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 norm = nn.utils.clip_grad_norm_(learning, plan.clip)
@@ -361,7 +363,13 @@ def fit(
 
 
 def _losses(
-    model: nn.Module, batch, plan: Plan, ratio: float, coins: torch.Generator, autocast: torch.dtype | None
+    model: nn.Module,
+    batch,
+    plan: Plan,
+    ratio: float,
+    coins: torch.Generator,
+    also: Callable[[nn.Module, Any], Tensor] | None,
+    autocast: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     """What a step descends, a mean over tokens; and the plain sum of -log p over them, what perplexity is made of."""
     with torch.autocast(batch.images.device.type, autocast, enabled=autocast is not None):
@@ -369,10 +377,11 @@ def _losses(
             logits, attention = scores_with_own_words(model, batch, ratio, coins)
         else:
             logits, attention = model(batch.images, batch.inputs, batch.image_of)
+        more = also(model, batch) if also is not None else 0.0
     targets = batch.targets
     loss = token_loss(logits, targets, plan.label_smoothing)
     nll = token_loss(logits.detach(), targets) if plan.label_smoothing else loss.detach()
-    loss = loss / len(targets)
+    loss = loss / len(targets) + more
     if plan.attention_penalty:
         if attention is None:
             raise ValueError("attention_penalty is for a decoder with attention: set it to 0")

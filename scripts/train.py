@@ -32,6 +32,7 @@ from detector import WordDetector, fit_detector
 from features import extract, file_of
 from metrics import statistics
 from model import Captioner, EncoderCNN, best_device
+from self_critical import CiderD, SelfCritical
 from training import Plan, best_precision, fit
 from vocabulary import SPECIALS, Vocabulary
 
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
     about = {
         "preset": options.preset,
+        "begun_with": options.begin_with,
         "settings": dataclasses.asdict(cfg),
         "seed": cfg.seed,
         "dataset": coco.fingerprint(train),
@@ -116,10 +118,22 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
             return float(statistics(captions, {r.image_id: r.captions for r in val}).scores()["CIDEr-D"])
 
+        also = None
+        if cfg.self_critical:
+            words = {r.image_id: [vocabulary.encode(c)[1:] for c in r.captions] for r in train}  # `<end>` is one, too
+            also = SelfCritical(CiderD(words), cfg.self_critical, cfg.samples, cfg.caption_words + 1)
         keeper = checkpoint.Keeper(folder, vocabulary, about)
         score = {"perplexity": None, "cider": cider}[cfg.select_on]
         return fit(
-            model, *loaders, plan, score=score, after_epoch=[say], keeper=keeper, device=device, autocast=precision
+            model,
+            *loaders,
+            plan,
+            score=score,
+            also=also,
+            after_epoch=[say],
+            keeper=keeper,
+            device=device,
+            autocast=precision,
         )
 
     began = time.perf_counter()

@@ -129,6 +129,18 @@ def test_a_run_begins_with_another_ones_weights(folder):
         train.main([*QUICK, "--preset", "rnn", "--begin-with", str(frozen)])
 
 
+def test_a_run_learns_from_its_own_captions(folder):
+    taught = train.main([*QUICK, "--preset", "lstm"])
+    how = [*QUICK, "--preset", "lstm", "--begin-with", str(taught), "--self-critical", "5", "--samples", "3"]
+    own = train.main([*how, "--name", "own"])
+    about = json.loads((own / "config.json").read_text())["about"]
+    assert (about["begun_with"], about["settings"]["self_critical"]) == (str(taught), 5.0)
+    before, after, again = (checkpoint.load(run).model for run in (taught, own, train.main([*how, "--name", "again"])))
+    changed = [not torch.equal(*pair) for pair in zip(before.parameters(), after.parameters(), strict=True)]
+    assert any(changed)
+    assert all(torch.equal(*pair) for pair in zip(after.parameters(), again.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("how", [["--width", "1"], ["--temperature", "0.8", "--top-p", "0.9"], ["--no-repeat", "1"]])
 def test_every_search_is_at_hand(folder, how):
     run = train.main([*QUICK, "--preset", "rnn"])

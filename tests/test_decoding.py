@@ -289,6 +289,13 @@ def test_only_the_likeliest_words_are_drawn():
         assert set(shares.nonzero().flatten().tolist()) == set(order[:words].tolist())
 
 
+def test_several_may_be_drawn_of_each_picture():
+    model, pictures = decoder(), features(3)
+    certain = sample(model, pictures, temperature=1e-3, each=4)
+    assert captions(certain) == [ids for ids in captions(greedy(model, pictures)) for _ in range(4)]
+    assert len({tuple(ids) for ids in captions(sample(model, pictures[:1], each=10))}) > 5
+
+
 def test_a_seed_draws_the_same_again():
     model, pictures = decoder(1), features(12)
     first, again, other = (captions(sample(model, pictures, generator=seeded(s))) for s in (1, 1, 2))
