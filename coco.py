@@ -14,8 +14,9 @@ import io
 import json
 import os
 import re
+import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PureWindowsPath
@@ -153,14 +154,14 @@ def open_image(path: str | Path) -> Image.Image:
     try:
         if Path(path).is_fifo():  # nobody may ever write into it
             raise ValueError("it is a pipe")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # damaged EXIF: the pixels are whole
-            with Image.open(path, formats=FORMATS) as image:
-                image.load()
+        with _strict():
+            image = Image.open(path, formats=FORMATS)
+        with image:
+            image.load()
+            with _strict():
                 turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
-                picture = _to_rgb(image)
-                return picture if turn is None else picture.transpose(turn)
+            picture = _to_rgb(image)
+            return picture if turn is None else picture.transpose(turn)
     except FileNotFoundError:
         raise FileNotFoundError(f"No image at {path}: complete the dataset, or set DATA to where it lies.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -168,6 +169,21 @@ def open_image(path: str | Path) -> Image.Image:
     except Exception as error:  # decoders raise whatever they like: OSError, SyntaxError, struct.error, zlib.error ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} cannot be read as an image ({reason}): replace or remove the file.") from error
+
+
+@contextlib.contextmanager
+def _strict() -> Iterator[None]:
+    """Pillow's warnings: one of size is an error, one of damaged metadata nothing, as the pixels are whole.
+
+    By one thread at a time, as the filters belong to all of them; while a picture is decoded, others may enter.
+    """
+    with _ALONE, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        yield
+
+
+_ALONE = threading.Lock()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 import files
 from coco import Record, open_image
-from data_loader import Transform
+from data_loader import Transform, in_threads
 
 MARK_EVERY = 2.0  # seconds of work that a killed run may lose: the marks name every image, and go to the disk each time
 
@@ -74,6 +74,10 @@ class _Pictures(Dataset):
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[tuple[torch.Tensor, str]]:
+        """A batch, read on all cores."""
+        return in_threads(self.__getitem__, numbers)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, str]:
         """A picture; or, where it cannot be read, a black one and why."""
