@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
@@ -179,6 +178,8 @@ def torchvision_trunk(
     A closing max-pool (VGG, AlexNet) is left out: it only coarsens the grid. Inception and GoogLeNet were trained on
     pictures scaled to -1..1, which torchvision hides in `transform_input`; here it is their normalisation.
     """
+    import torchvision  # not at the top: it takes as long as torch itself, and the small encoder does without
+
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         close = get_close_matches(str(name), names, n=1)
@@ -195,7 +196,7 @@ def torchvision_trunk(
         options["image_size"] = image_size or preprocessing.crop_size[0]
     network = torchvision.models.get_model(name, weights=str(weights) if str(weights) in members else None, **options)
     if weights is not None and str(weights) not in members:
-        load_weights(network, name, Path(weights))
+        load_weights(network, name, Path(weights), f"; torchvision knows only {', '.join(members)}")
     if isinstance(network, torchvision.models.VisionTransformer):
         return nn.Sequential(PatchGrid(network)), normalisation, preprocessing.crop_size[0]
     blocks: list[nn.Module] = []
@@ -212,11 +213,12 @@ def torchvision_trunk(
     return nn.Sequential(*blocks), normalisation, preprocessing.crop_size[0]
 
 
-def load_weights(network: nn.Module, name: str, path: Path) -> None:
-    """Load a torchvision state dict from a file as torchvision's own loading does; the head alone may be missing."""
+def load_weights(network: nn.Module, name: str, path: Path, known: str = "") -> None:
+    """Load a torchvision state dict from a file as torchvision's own loading does; the head alone may be missing.
+
+    `known` ends the message for a missing file.
+    """
     if not path.is_file():
-        names = [] if name == "small" else torchvision.models.get_model_weights(name).__members__
-        known = f"; torchvision knows only {', '.join(names)}" if names else ""
         raise FileNotFoundError(f"weights {str(path)!r} for {name}: no such file{known}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -241,7 +243,7 @@ def load_weights(network: nn.Module, name: str, path: Path) -> None:
 class PatchGrid(nn.Module):
     """A vision transformer's patches as a grid; its class token is dropped."""
 
-    def __init__(self, network: torchvision.models.VisionTransformer):
+    def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
         self.network.heads = nn.Identity()

@@ -3,6 +3,8 @@
 import copy
 import gc
 import re
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -292,3 +294,12 @@ def test_training_steps_give_their_memory_back():
 
     few = steps(2)
     assert steps(5) <= few + 5
+
+
+def test_starting_does_not_wait_for_torchvision():
+    """It takes as long to import as torch: the sample's captioner is there without it."""
+    program = "import sys, checkpoint, explorer; print('torchvision' in sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert answer.stdout == "False\n"
