@@ -13,6 +13,8 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -96,10 +98,12 @@ class CaptionDataset(Dataset):
         captions_per_image: int,
         max_words: int | None,
         seed: int,
+        keep: str | Path | None = None,
     ):
         self.records, self.transform, self.features = list(records), transform, features
         self.captions_per_image, self.seed = captions_per_image, seed
-        self.encoded = [[vocabulary.encode(c, max_words) for c in record.captions] for record in self.records]
+        every = iter(vocabulary.encode_all([c for record in self.records for c in record.captions], max_words, keep))
+        self.encoded = [list(islice(every, len(record.captions))) for record in self.records]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -239,12 +243,14 @@ def get_loader(
     seed: int = 0,
     workers: int = 0,
     broken: str = "skip",
+    keep: str | Path | None = None,
 ) -> Loader:
     """A DataLoader of `Batch`: `images_per_batch` pictures with up to `captions_per_image` captions each.
 
     The pictures come from the files through `transform`, or from `features` (image id -> (R, E)); give one of the two.
     Captions are cut at `max_words` words. A picture that cannot be read is left out and reported ("skip"), or ends the
-    epoch with its ValueError ("stop"); one that is missing always does, with FileNotFoundError.
+    epoch with its ValueError ("stop"); one that is missing always does, with FileNotFoundError. `keep` is a folder for
+    the captions' ids, which are then read when they are needed again.
     Raises ValueError if there are no records, or one has no caption or features.
     """
     if broken not in ("skip", "stop"):
@@ -267,7 +273,7 @@ def get_loader(
     unseen = next((r for r in records if features is not None and r.image_id not in features), None)
     if unseen is not None:
         raise ValueError(f"image {unseen.image_id} ({unseen.path}) has no features: extract those of this split")
-    dataset = CaptionDataset(records, vocabulary, transform, features, captions_per_image, max_words, seed)
+    dataset = CaptionDataset(records, vocabulary, transform, features, captions_per_image, max_words, seed, keep)
     return Loader(
         dataset,
         stop_at_broken=broken == "stop",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,25 @@ class Vocabulary:
         words = tokenize(caption) if isinstance(caption, str) else caption
         ids = [self.unk if word in SPECIALS else self[word] for word in words[:max_words]]
         return [self.start, *ids, self.end]
+
+    def encode_all(
+        self, captions: Sequence[str], max_words: int | None = None, keep: str | Path | None = None
+    ) -> list[list[int]]:
+        """`encode` for each caption. What was made for the same captions is read again from the folder `keep`."""
+        if keep is None:
+            return [self.encode(caption, max_words) for caption in captions]
+        digest = sha256(Path(__file__).read_bytes())  # how words are split
+        digest.update(json.dumps([self.fingerprint, max_words, list(captions)]).encode())
+        path = Path(keep) / f"captions-{digest.hexdigest()[:16]}.json"
+        try:
+            encoded = json.loads(path.read_bytes())
+            if len(encoded) == len(captions):
+                return encoded
+        except (OSError, ValueError):  # not there, or damaged: make it (again)
+            pass
+        encoded = self.encode_all(captions, max_words)
+        files.write(path, json.dumps(encoded, separators=(",", ":")))
+        return encoded
 
     def decode(self, ids: Iterable[int]) -> str:
         """The caption that ids spell, up to the first `end`; `pad` and `start` are skipped.

@@ -95,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
                 seed=cfg.seed,
                 workers=options.workers,
                 broken=options.broken,
+                keep=home,
             )
             for learns, records, part in (
                 (True, train, options.limit or cfg.subset or cfg.hold_out),
