@@ -44,8 +44,8 @@ class EncoderCNN(nn.Module):
     `name` is `"small"` (a CNN that learns the drawn sample from scratch) or any torchvision classifier. `weights` is
     the name of one of torchvision's own weights for it ("IMAGENET1K_V1"), a path to a state dict, or None. The grid is
     the network's own, or averaged to `grid` x `grid` (`grid=1`: one pooled vector). Only the last `finetune` blocks
-    learn (those without weights don't count); the others are frozen, their batch-norm statistics too. `finetune=None`
-    trains the whole network.
+    learn (those without weights don't count); the others are frozen, and batch-norms keep their statistics everywhere.
+    `finetune=None` trains the whole network, statistics too.
 
     `forward` is `see` and then `stretch`. What `see` gives is worth keeping on disk (features.py): the grid of the
     network, or the coarser one that was asked for; only a finer one (`grid=14` on 8 x 8) is made afterwards.
@@ -104,9 +104,17 @@ class EncoderCNN(nn.Module):
         return not any(p.requires_grad for p in self.parameters())
 
     def train(self, mode: bool = True) -> EncoderCNN:
-        """As nn.Module's, but frozen blocks stay in eval mode: their batch-norm must not drift."""
+        """As nn.Module's, but frozen blocks stay in eval mode, and so do all batch-norms unless the whole network learns.
+
+        What they know of ImageNet is worth more than a batch's mean, and in some published files it is part of the
+        weights already: there a batch's own statistics would make nonsense of them.
+        """
         super().train(mode)
         self.frozen_blocks.eval()
+        if self.finetune is not None:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:

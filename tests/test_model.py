@@ -272,6 +272,9 @@ def test_only_the_last_blocks_learn(name, block):
     changed = changed_by_a_training_step(encoder)
     assert changed and all(key.startswith(f"blocks.{block}.") for key in changed)
     assert not encoder.frozen
+    assert not any("running" in key or "tracked" in key for key in changed)  # a batch-norm keeps what it knows
+    seen = pictures(2, 64)
+    torch.testing.assert_close(encoder.train()(seen), encoder.eval()(seen))
 
 
 def test_more_blocks_than_there_are_cannot_learn():
