@@ -139,6 +139,8 @@ class CaptionDataset(Dataset):
 
 def in_threads(read: Callable, items: Iterable) -> list:
     """read(item) for each, in their order, as many at a time as torch has threads: Pillow decodes in parallel."""
+    if torch.get_num_threads() == 1:
+        return [read(item) for item in items]
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return list(pool.map(read, items))
 

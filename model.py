@@ -104,9 +104,9 @@ class EncoderCNN(nn.Module):
         return not any(p.requires_grad for p in self.parameters())
 
     def train(self, mode: bool = True) -> EncoderCNN:
-        """As nn.Module's, but frozen blocks stay in eval mode, and so do all batch-norms unless the whole network learns.
+        """As nn.Module's, but frozen blocks stay in eval mode; so do all batch-norms unless the whole network learns.
 
-        What they know of ImageNet is worth more than a batch's mean, and in some published files it is part of the
+        What these know of ImageNet is worth more than a batch's mean, and in some published files it is part of the
         weights already: there a batch's own statistics would make nonsense of them.
         """
         super().train(mode)
@@ -283,7 +283,7 @@ class AdditiveAttention(nn.Module):
     def scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """The same before the softmax."""
         v = self.score.weight[0].to(keys.dtype)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or query.is_cuda:
             return AdditiveScores.apply(query, keys, v)
         few = max(1, 2**18 // (query.shape[1] * keys[0].numel()))  # pictures at a time stay in the processor's cache
         pairs = zip(query.split(few), keys.split(few), strict=True)

@@ -36,7 +36,8 @@ def gpu(clock: Clock, quick: bool) -> None:
         "size": SIZE,
         "words": WORDS,
     }
-    if quick or not cuda:
+    toy = quick or not cuda
+    if toy:
         sizes = TOY
         print(f"a toy ({'--quick' if quick else 'no CUDA here'}): its figures say nothing")
     device = torch.device("cuda" if cuda else "cpu")
@@ -48,7 +49,7 @@ def gpu(clock: Clock, quick: bool) -> None:
     lengths = (torch.randn(sizes["captions"]) * 2.4 + 11.5).round().long().clamp(8, 23)  # `<end>` counted
     seconds, captions, tokens = epoch(decoder, features, lengths, sizes["batch"], sizes["words"])
     decoder.eval()
-    few = 1000 if cuda else 10
+    few = 10 if toy else 1000
     rounds = min(5000, len(features)) // few
 
     def search() -> None:
@@ -58,7 +59,7 @@ def gpu(clock: Clock, quick: bool) -> None:
 
     search()
     beams = timed(search, device)
-    rate, bandwidth = limits(device, 8192 if cuda else 256)
+    rate, bandwidth = limits(device, 256 if toy else 8192)
     work = operations(decoder, sizes, captions, tokens)
     traffic = 3 * 2 * (captions + 2 * tokens) * sizes["regions"] * (sizes["features"] + sizes["size"])
     rows = [

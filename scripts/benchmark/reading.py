@@ -13,7 +13,7 @@ from PIL import Image
 
 import coco
 from coco import Record, open_image
-from data_loader import Transform, get_loader
+from data_loader import Transform, get_loader, in_threads
 from features import extract
 from model import Captioner, EncoderCNN
 from scripts.benchmark.learning import our_loss, random_decoder, step
@@ -125,12 +125,15 @@ def data(clock: Clock, quick: bool) -> None:
             for record in some:
                 Image.open(record.path).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
 
-        def ours() -> None:
-            for record in some:
-                transform(open_image(record.path))
+        def ours(record: Record) -> torch.Tensor:
+            return transform(open_image(record.path))
 
-        count = {"plain Pillow": len(some), "open_image and Transform": len(some)}
-        tasks = {"plain Pillow": plain, "open_image and Transform": ours}
+        tasks = {
+            "plain Pillow": plain,
+            "open_image and Transform": lambda: [ours(record) for record in some],
+            "the same on all cores": lambda: in_threads(ours, some),
+        }
+        count = dict.fromkeys(tasks, len(some))
         compare(f"A JPEG of 640 x 480 ({size:.0f} kB) -> 224 x 224", tasks, count, 3, clock, "images")
 
 
@@ -155,8 +158,7 @@ def extraction(clock: Clock, quick: bool) -> None:
                 extract(records, encoder, path, batch_size=16, autocast=precision, progress=False)
 
             def read(transform=transform) -> None:
-                for record in records[:16]:
-                    transform(open_image(record.path))
+                in_threads(lambda path: transform(open_image(path)), [r.path for r in records[:16]])
 
             seconds = medians({"forward": forward, "read": read, "whole": whole}, 1 if quick else 3, clock)
             forwards, reads, all_of_it = (
