@@ -140,7 +140,7 @@ class Exploration:
 def sights(told: Telling, record: Record) -> list[Sight | None]:
     """For each word of a caption the true thing that it names, where the picture's annotations know it."""
     size = record.height, record.width
-    things = [(thing.category, thing.mask(*size)) for thing in record.instances]
+    things = [(thing.category, thing.mask(*size)) for thing in record.instances if all(size)]  # else: unknown
     found: list[Sight | None] = [None] * len(told.words)
     named = [mention for mention in mentions(told.words) if any(name == mention.category for name, _ in things)]
     for mention, look in zip(named, grounding(told.words, told.maps, things), strict=True):

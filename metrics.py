@@ -233,8 +233,8 @@ def save_results(path: str | Path, captions: Mapping[Id, str]) -> None:
     files.write(path, json.dumps(rows, ensure_ascii=False, indent=0))
 
 
-def load_results(path: str | Path, images: Iterable[Id]) -> dict[Id, str]:
-    """Read COCO's results JSON: the caption of every one of these images.
+def load_results(path: str | Path, images: Iterable[Id], *, more: bool = False) -> dict[Id, str]:
+    """Read COCO's results JSON: the caption of every one of these images; with `more` it may hold others, too.
 
     Raises FileNotFoundError, or a ValueError that says which image is unknown, missing, repeated or without a caption.
     """
@@ -251,6 +251,8 @@ def load_results(path: str | Path, images: Iterable[Id]) -> dict[Id, str]:
         if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or not _is_id(row.get("image_id")):
             raise ValueError(f"{path}: entry {number} is not an object with image_id and caption")
         image = row["image_id"]
+        if more and image not in wanted:
+            continue
         if image not in wanted:
             raise ValueError(f"{path}: entry {number} captions image {image}, which is not in this split")
         if image in captions:

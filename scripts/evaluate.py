@@ -29,7 +29,7 @@ from decoding import Ensemble, Hypothesis, beam, decode, greedy, sample
 from features import fingerprint
 from model import best_device
 from scripts.page import captions_page
-from scripts.train import home_of, pictures, records_of
+from scripts.train import count, home_of, part_of, pictures, records_of
 from training import best_precision, evaluate
 from truth import counts_right, grounding, hallucination, relations_right, truthfulness
 from vocabulary import Vocabulary
@@ -40,15 +40,14 @@ Captions = dict[int | str, str]
 def main(arguments: Sequence[str] | None = None) -> dict:
     """Reads the command line, captions, measures, prints and writes; returns the scores."""
     options = parse(arguments)
+    part = options.limit is not None  # then files may caption more images than are measured
     if options.results:
         scores, stem = {}, Path(options.results).with_suffix("")
         records = coco.load(options.dataset, options.split)[: options.limit]
-        captions = metrics.load_results(options.results, (record.image_id for record in records))
+        captions = metrics.load_results(options.results, (record.image_id for record in records), more=part)
     else:
-        scores, captions, records = say(options)
         stem = Path(options.out or options.checkpoint[0]) / f"captions-{options.split}"
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        metrics.save_results(stem.with_suffix(".json"), captions)
+        scores, captions, records = say(options, Path(f"{stem}.json"))
     references = {record.image_id: record.captions for record in records}
     measured = metrics.statistics(captions, references)
     with_margins = metrics.bootstrap(measured)
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         margin = f" ± {with_margins[name].margin:.3f}" if name in with_margins else ""
         print(f"{name:22} {value:.3f}{margin}" if isinstance(value, float) else f"{name:22} {value}")
     if options.against:
-        other = metrics.statistics(metrics.load_results(options.against, captions), references)
+        other = metrics.statistics(metrics.load_results(options.against, captions, more=part), references)
         print(f"against {options.against}:")
         for name, difference in metrics.bootstrap(measured, other).items():
             print(" ", metrics.verdict(name, difference))
@@ -71,29 +70,36 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     name = f"{stem.name}-scores.json" if options.results else f"scores-{options.split}.json"
     files.write(stem.with_name(name), json.dumps(scores, indent=1))
     by_image = dict(zip(measured.ids, measured.cider.tolist(), strict=True))
-    files.write(stem.with_suffix(".html"), captions_page(records, captions, by_image))
-    print(f"captions with their pictures: {stem.with_suffix('.html')}")
+    page = f"{stem}.html"  # not with_suffix: what follows a dot in the name belongs to it
+    files.write(page, captions_page(records, captions, by_image))
+    print(f"captions with their pictures: {page}")
     return scores
 
 
-def say(options: argparse.Namespace) -> tuple[dict, Captions, list[coco.Record]]:
-    """Caption the split with the model, or the ensemble; what only a model can be asked is measured here."""
+def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[coco.Record]]:
+    """Caption the split with the model, or the ensemble; what only a model can be asked is measured here.
+
+    The captions are in `file` as soon as they are said: nothing that fails later can lose them.
+    """
     device = best_device(options.device)
     loaded = [checkpoint.load(folder, device) for folder in options.checkpoint]
-    vocabulary, about = loaded[0].vocabulary, loaded[0].about
+    vocabulary, settings = loaded[0].vocabulary, [one.about.get("settings", {}) for one in loaded]
     if any(other.vocabulary.words != vocabulary.words for other in loaded):
         raise ValueError("these checkpoints do not know the same words: no ensemble")
     model = loaded[0].model if len(loaded) == 1 else Ensemble([one.model for one in loaded]).eval()
-    settings = about.get("settings", {})
-    dataset = options.dataset or settings.get("dataset", "sample")
+    first = settings[0]
+    dataset = options.dataset or first.get("dataset", "sample")
     if options.split == "held-out":
-        if not settings.get("hold_out"):
+        if not first.get("hold_out"):
             raise ValueError(f"{options.checkpoint[0]} was trained with nothing held out: --split val or test")
-        records = records_of(config.Config(dataset=dataset, hold_out=settings["hold_out"], seed=settings["seed"]))[1]
-        records = records[: options.limit]
+        if any(parted(other, dataset) != parted(first, dataset) for other in settings):
+            raise ValueError("these checkpoints held out different pictures: give one alone, or --split val or test")
+        held = {record.image_id for record in records_of(parted(first, dataset))[1]}
+        records = [record for record in coco.load(dataset, "train") if record.image_id in held]
     else:
-        records = coco.load(dataset, options.split)[: options.limit]
-    longest = settings.get("caption_words", 20)
+        records = coco.load(dataset, options.split)
+    records = records[: options.limit]
+    longest = first.get("caption_words", 20)
     part = options.limit is not None or options.split == "held-out"
     served = seen_by([one.model.encoder for one in loaded], records, dataset, device, part)
     loader = get_loader(records, vocabulary, **served, max_words=longest, shuffle=False, broken="stop")
@@ -101,11 +107,28 @@ def say(options: argparse.Namespace) -> tuple[dict, Captions, list[coco.Record]]
     search, how = search_of(options)
     said = decode(model, loader, search, max_length=options.max_length or longest + 1, **how)
     captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
-    same = Path(dataset) == Path(settings.get("dataset", "sample"))
-    learned = [c for r in coco.load(dataset, "train", instances=False) for c in r.captions] if same else []
+    metrics.save_results(file, captions)
+    learned = [caption for of_one in settings for caption in learned_by(of_one, dataset)]
     scores |= {"unfinished": sum(not hypothesis.finished for hypothesis in said.values()) / len(said)}
     scores |= metrics.portrait(captions, vocabulary.words[4:], learned) | pointing(said, records, vocabulary)
     return scores, captions, records
+
+
+def parted(settings: dict, dataset: str) -> config.Config:
+    """What of a checkpoint's settings tells which pictures of a dataset it held out."""
+    return config.Config(dataset=dataset, hold_out=settings.get("hold_out"), seed=settings.get("seed", 0))
+
+
+def learned_by(settings: dict, dataset: str) -> list[str]:
+    """The captions that a model of these settings learned from; none where they are of another dataset, or not here."""
+    if Path(dataset) != Path(settings.get("dataset", "sample")):
+        return []
+    cfg = parted(settings, dataset)
+    try:
+        train = part_of(records_of(cfg)[0], settings.get("subset"), cfg.seed)
+    except (ValueError, OSError):  # the split that is measured may lie here alone
+        return []
+    return [caption for record in train for caption in record.captions]
 
 
 def seen_by(encoders: list, records: list[coco.Record], dataset: str, device: torch.device, part: bool) -> dict:
@@ -152,7 +175,7 @@ def pointing(said: dict[int | str, Hypothesis], records: list[coco.Record], voca
     looks = []
     for record in records:
         hypothesis = said[record.image_id]
-        if hypothesis.attention is not None and record.instances:
+        if hypothesis.attention is not None and record.width and record.height:  # of unknown size are no masks
             words = [vocabulary.words[i] for i in hypothesis.ids]
             things = [(i.category, i.mask(record.height, record.width)) for i in record.instances]
             looks += grounding(words, hypothesis.attention.numpy(), things)
@@ -171,7 +194,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--against", metavar="FILE", help="other captions of the same images: does the difference mean anything?")
     add("--dataset", help="default: the one it was trained on")
     add("--split", default="val", help='default: val; "held-out": what scripts.train --hold-out kept apart')
-    add("--limit", type=int, help="only the first so many images")
+    add("--limit", type=count, help="only the first so many images")
     add("--out", metavar="FOLDER", help="where captions and scores go (default: the first checkpoint's folder)")
     add("--width", type=int, default=5, help="beam width; 1: greedy (default: 5)")
     add("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")

@@ -13,7 +13,7 @@ import coco
 import config
 from features import extract, file_of
 from model import EncoderCNN, best_device
-from scripts.train import home_of
+from scripts.train import count, home_of
 from training import best_precision
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--broken", choices=("skip", "stop"), default="skip", help="pictures that cannot be read (default: skip)"
     )
-    parser.add_argument("--limit", type=int, help="only the first so many images of each split")
+    parser.add_argument("--limit", type=count, help="only the first so many images of each split")
     options = parser.parse_args(arguments)
     records = coco.load(options.dataset, instances=False)
     device = best_device(options.device)

@@ -61,7 +61,7 @@ def _figure(record: Record, captions: Mapping[int | str, str], scores: Mapping[i
     said = html.escape(captions[record.image_id])
     people = "".join(f"<li>{html.escape(caption)}</li>" for caption in record.captions)
     return (
-        f"<figure><img src='data:image/jpeg;base64,{data}' alt='{html.escape(said, quote=True)}'>"
+        f"<figure><img src='data:image/jpeg;base64,{data}' alt='{said}'>"
         f"<figcaption><b>{said}</b><small>CIDEr-D {scores[record.image_id]:.2f}</small><ul>{people}</ul></figcaption>"
         "</figure>"
     )

@@ -238,6 +238,13 @@ def pictures(
     return {"features": extract(records, encoder, path, autocast=precision, replace=own, broken=broken)}
 
 
+def count(text: str) -> int:
+    """How many, on a command line: a whole number of 1 or more."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return int(text)
+
+
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, config.Config]:
     """The command line -> its own options, and the settings with what was overridden."""
     parser = argparse.ArgumentParser(
@@ -261,7 +268,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, config.C
     parser.add_argument(
         "--broken", choices=("skip", "stop"), default="skip", help="pictures that cannot be read (default: skip)"
     )
-    parser.add_argument("--limit", type=int, help="only the first so many images of each split")
+    parser.add_argument("--limit", type=count, help="only the first so many images of each split")
     settings = parser.add_argument_group("settings (config.py says what they mean)")
     for field in dataclasses.fields(config.Config):
         if field.name != "dataset":

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from PIL import Image
 
 import checkpoint
@@ -67,6 +68,7 @@ def test_evaluate_measures_and_writes(folder, capsys):
     history = json.loads((run / "history.json").read_text())
     capsys.readouterr()
     scores = evaluate.main(["--checkpoint", str(run)])
+    assert 0 <= scores["copied from training"] <= 1
     assert scores["perplexity"] == pytest.approx(min(row["val_perplexity"] for row in history), rel=1e-3)
     assert scores["images"] == 3 and 0 <= scores["true pairs"] <= 1
     assert json.loads((run / "scores-val.json").read_text()) == scores
@@ -78,17 +80,40 @@ def test_evaluate_measures_and_writes(folder, capsys):
     assert all(html.escape(caption) in page for caption in captions.values())
 
 
+def test_an_evaluation_needs_no_training_pictures_and_no_sizes_and_keeps_its_captions(folder):
+    run = train.main([*QUICK, "--preset", "show_attend_tell"])
+    (folder / "data/sample/train").rename(folder / "elsewhere")
+    captions, instances = (folder / f"data/sample/annotations/{kind}_val.json" for kind in ("captions", "instances"))
+    known, content = captions.read_text(), json.loads(captions.read_text())
+    content["images"] = [image | {"width": None, "height": None} for image in content["images"]]
+    captions.write_text(json.dumps(content))
+    scores = evaluate.main(["--checkpoint", str(run)])
+    assert "CHAIR-i" in scores and "copied from training" not in scores
+    captions.write_text(known)
+    content = json.loads(instances.read_text())
+    content["annotations"] = [thing | {"segmentation": "polygon"} for thing in content["annotations"]]
+    instances.write_text(json.dumps(content))
+    (run / "captions-val.json").unlink()
+    with pytest.raises(ValueError, match=r"The mask of this .* is damaged"):
+        evaluate.main(["--checkpoint", str(run)])
+    metrics.load_results(run / "captions-val.json", [r.image_id for r in coco.load("sample", "val")])
+
+
 def test_results_of_anyone_are_measured_and_compared(folder, capsys):
     records = coco.load("sample", "val")
-    for name, which in (("people", 0), ("others", 1)):
-        metrics.save_results(folder / f"{name}.json", {r.image_id: r.captions[which] for r in records})
-    how = ["--dataset", "sample", "--results", str(folder / "people.json")]
-    scores = evaluate.main([*how, "--against", str(folder / "others.json")])
+    for name, which in (("people.1", 0), ("people.2", 1)):
+        metrics.save_results(folder / f"{name}.json", {r.image_id: f'"{r.captions[which]}"' for r in records})
+    how = ["--dataset", "sample", "--results", str(folder / "people.1.json")]
+    scores = evaluate.main([*how, "--against", str(folder / "people.2.json")])
     assert scores["BLEU-1"] == pytest.approx(1) and scores["CHAIR-i"] == 0  # the references hold the captions
-    assert json.loads((folder / "people-scores.json").read_text()) == scores and (folder / "people.html").exists()
+    assert json.loads((folder / "people.1-scores.json").read_text()) == scores
+    images = BeautifulSoup((folder / "people.1.html").read_text(), "html.parser")("img")
+    assert {image["alt"] for image in images} == {f'"{r.captions[0]}"' for r in records}
     assert "CIDEr-D: " in capsys.readouterr().out
-    evaluate.main([*how, "--against", str(folder / "people.json")])
+    evaluate.main([*how, "--against", str(folder / "people.1.json")])
     assert capsys.readouterr().out.count("no difference that means anything") == 6
+    evaluate.main([*how, "--against", str(folder / "people.2.json"), "--limit", "2"])  # of the three that are in them
+    assert "CIDEr-D: " in capsys.readouterr().out
 
 
 def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
@@ -98,12 +123,22 @@ def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
     alone = evaluate.main(["--checkpoint", runs[0], "--split", "held-out"])
     both = evaluate.main(["--checkpoint", *runs, "--split", "held-out", "--out", "both"])
     assert alone["images"] == 3 and both["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-3)  # twins
+    assert "CHAIR-i" in alone and "true pairs" in alone
     held = {row["image_id"] for row in json.loads((folder / "both/captions-held-out.json").read_text())}
     assert held < {record.image_id for record in coco.load("sample", "train")}
     learned, validated = train.records_of(config.for_dataset("sample", "lstm", {"hold_out": "3", "seed": "5"}))
     assert {r.image_id for r in validated} == held and len(learned) == 5 and not held & {r.image_id for r in learned}
+    settings = checkpoint.load(runs[0]).about["settings"]
+    assert evaluate.learned_by(settings, "sample") == [c for r in learned for c in r.captions]
+    part = evaluate.learned_by(settings | {"subset": 10}, "sample")
+    assert part == [c for r in train.part_of(learned, 10, seed=5) for c in r.captions] and len(part) == 10
     with pytest.raises(ValueError, match="hold-out"):
         train.main([*QUICK, "--hold-out", "8"])
+    other = json.loads(Path(runs[1], "config.json").read_text())
+    other["about"]["settings"]["seed"] = 6
+    Path(runs[1], "config.json").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="held out different pictures: give one alone, or --split val or test"):
+        evaluate.main(["--checkpoint", *runs, "--split", "held-out"])
 
 
 def test_a_run_begins_with_another_ones_weights(folder):

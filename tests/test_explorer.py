@@ -149,6 +149,7 @@ def test_a_named_thing_is_found_with_its_mask_and_whether_the_peak_is_inside(loa
     told = replace(Exploration(load(), Image.open(record.path)).tell(), words=("a", "dog"))
     assert sights(told, record) == [None, None], "no dog is annotated"
     dog = replace(record.instances[0], category="dog")
+    assert sights(told, replace(record, instances=(dog,), width=0, height=0)) == [None, None], "of unknown size"
     nothing, sight = sights(told, replace(record, instances=(dog,)))
     mask = dog.mask(record.height, record.width)
     (look,) = grounding(told.words, told.maps, [("dog", mask)])

@@ -175,6 +175,13 @@ def test_wrong_results_are_refused_in_a_sentence(rows, complaint, tmp_path):
         metrics.load_results(tmp_path / "results.json", [1, 2])
 
 
+def test_a_file_may_caption_more_images_than_are_asked_for(tmp_path):
+    metrics.save_results(tmp_path / "results.json", {1: "a dog", 2: "a cat", 3: "a cow"})
+    assert metrics.load_results(tmp_path / "results.json", [1, 3], more=True) == {1: "a dog", 3: "a cow"}
+    with pytest.raises(ValueError, match="1 of 2 images have no caption, such as 4"):
+        metrics.load_results(tmp_path / "results.json", [1, 4], more=True)
+
+
 def test_what_is_no_results_file_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no results at"):
         metrics.load_results(tmp_path / "none.json", [1])

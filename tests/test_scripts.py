@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import checkpoint
 import config
 import sample_data
-from scripts import caption, features, train
+from scripts import caption, evaluate, features, train
 
 SMALL = {"hidden-size": 16, "word-size": 8, "attention-size": 8, "images-per-batch": 4}
 SHORT = {"epochs": 2, "detector-epochs": 1, "tune-epochs": 0}
@@ -105,6 +105,14 @@ def test_features_of_a_photograph_network(folder):
 def test_a_missing_checkpoint_is_named(folder):
     with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
         caption.main(["x.png", "--checkpoint", "nowhere"])
+
+
+@pytest.mark.parametrize("command", [train, evaluate, features])
+@pytest.mark.parametrize(("limit", "reason"), [("0", "must be 1 or more, not 0"), ("x", "invalid count value: 'x'")])
+def test_a_limit_is_one_image_or_more(command, limit, reason, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--limit", limit])
+    assert f"argument --limit: {reason}" in capsys.readouterr().err
 
 
 def test_settings_are_read_by_their_type():
