@@ -24,6 +24,8 @@ from model import Captioner, EncoderCNN
 from vocabulary import Vocabulary
 
 VERSION = 1
+# Settings that may differ when a run goes on: how long it learns, and where the dataset lies, told by its fingerprint.
+FREE = ("dataset", "epochs", "tune_epochs", "patience")
 LARGEST = {"image_size": 2048, "grid": 64, "layers": 64}  # settings that cost memory or time, whatever the weights are
 
 
@@ -139,20 +141,20 @@ class Keeper:
     def load_training(self, model: Captioner) -> dict | None:
         """The state that `save_training` was given, its weights put into the model; None where there is none.
 
-        Raises ValueError if the file is damaged, or of a run with another model, vocabulary, dataset or seed.
+        Raises ValueError if the file is damaged, or of a run with another model, vocabulary, dataset, seed or settings.
         """
         path = self.folder / "training.pt"
         if not path.is_file():
             return None
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            config, words, of = state.pop("config"), state.pop("words"), state.pop("of", self._of())
+            config, words, of = state.pop("config"), state.pop("words"), list(state.pop("of", ()))
         except Exception:  # torch raises what it likes for what is not a safe archive
             raise ValueError(f"{path} is damaged or not a run's state: delete it to start the run anew") from None
         for same, what in (
             (config == model.config, "model"),
             (words == self.vocabulary.words, "vocabulary"),
-            (of == self._of(), "dataset or seed"),
+            (of == self._of()[: len(of)], "dataset, seed or settings"),  # older files have dataset and seed, or neither
         ):
             if not same:
                 raise ValueError(f"{self.folder} holds a run of another {what}: delete it or choose another folder")
@@ -161,4 +163,6 @@ class Keeper:
 
     def _of(self) -> list:
         """What a run must have in common with the one it goes on with."""
-        return [(self.about or {}).get(key) for key in ("dataset", "seed")]
+        about = self.about or {}
+        settings = {key: value for key, value in about.get("settings", {}).items() if key not in FREE}
+        return [about.get("dataset"), about.get("seed"), settings]

@@ -39,23 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("presets", nargs="+", choices=config.PRESETS, metavar="PRESET")
     parser.add_argument("--dataset", default="sample", help='"sample", "coco", "flickr8k" or a folder')
     parser.add_argument("--split", default="val", help="on which truth and captions are compared (default: val)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     options, others = parser.parse_known_args(arguments)
-    folder = train.home_of(options.dataset) / "compare"
+    folder, where = train.home_of(options.dataset) / "compare", ["--device", options.device]
     first = config.for_dataset(options.dataset, options.presets[0])
     alike = [part for name in SHARED for part in (f"--{name.replace('_', '-')}", str(getattr(first, name)))]
-    if options.dataset == "sample":  # every preset looks through the sample's own eye there
-        alike = []
     results = {}
     for name in options.presets:
         print(f"--- {name}", flush=True)
         how = ["--dataset", options.dataset, "--preset", name, "--run", str(folder / name)]
-        run = train.main([*how, *alike, *others])
-        scores = evaluate.main(["--checkpoint", str(run), "--split", options.split, "--width", "1"])
+        run = train.main([*how, *alike, *where, *others])
+        scores = evaluate.main(["--checkpoint", str(run), "--split", options.split, "--width", "1", *where])
         results[name] = (run, json.loads((run / "history.json").read_text(encoding="utf-8")), scores)
     stem = folder / "-".join(options.presets)
     plots.training_curves({name: history for name, (_, history, _) in results.items()}).savefig(f"{stem}.png")
     records = coco.load(options.dataset, options.split)[:SHOWN]
-    table = [*scores_table(results), "", *captions_table(records, [run for run, *_ in results.values()])]
+    runs = [run for run, *_ in results.values()]
+    table = [*scores_table(results), "", *captions_table(records, runs, options.device)]
     files.write(stem.with_suffix(".md"), "\n".join(table) + "\n")
     print("\n".join(table), f"\n{stem}.md and {stem}.png", sep="\n")
     return stem.with_suffix(".md")
@@ -76,12 +76,12 @@ def scores_table(results: dict[str, tuple[Path, list[dict], dict]]) -> list[str]
     return lines
 
 
-def captions_table(records: list[coco.Record], runs: list[Path]) -> list[str]:
+def captions_table(records: list[coco.Record], runs: list[Path], device: str) -> list[str]:
     """What a person and the models say of the same pictures."""
     lines = ["| picture | a person | " + " | ".join(run.name for run in runs) + " |", "|---" * (2 + len(runs)) + "|"]
     said = []
     for run in runs:
-        model, vocabulary, about = checkpoint.load(run, best_device())
+        model, vocabulary, about = checkpoint.load(run, best_device(device))
         loader = get_loader(
             records, vocabulary, transform=Transform(model.encoder.image_size), shuffle=False, broken="stop"
         )

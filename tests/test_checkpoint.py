@@ -171,11 +171,26 @@ def test_the_state_of_another_run_is_refused(captioner, vocabulary, tmp_path):
     for model, words, what in ((captioner(cell="gru"), vocabulary, "model"), (captioner(), backwards, "vocabulary")):
         with pytest.raises(ValueError, match=f"holds a run of another {what}: delete it or choose another folder"):
             Keeper(tmp_path, words).load_training(model)
-    Keeper(tmp_path, vocabulary, {"dataset": "a1", "seed": 0, "versions": "old"}).save_training(captioner(), {})
-    for about in ({"dataset": "b2", "seed": 0}, {"dataset": "a1", "seed": 1}):
-        with pytest.raises(ValueError, match="holds a run of another dataset or seed"):
-            Keeper(tmp_path, vocabulary, about).load_training(captioner())
-    assert Keeper(tmp_path, vocabulary, {"dataset": "a1", "seed": 0}).load_training(captioner()) == {}
+    settings = {"learning_rate": 0.1, "dataset": "tiny", "epochs": 3, "tune_epochs": 0, "patience": None}
+    about = {"dataset": "a1", "seed": 0, "settings": settings}
+    Keeper(tmp_path, vocabulary, about | {"versions": "old"}).save_training(captioner(), {})
+    for other in ({"dataset": "b2"}, {"seed": 1}, {"settings": settings | {"learning_rate": 0.2}}):
+        with pytest.raises(ValueError, match="holds a run of another dataset, seed or settings: delete it or choose"):
+            Keeper(tmp_path, vocabulary, about | other).load_training(captioner())
+    longer = settings | {"dataset": "data/tiny", "epochs": 5, "tune_epochs": 1, "patience": 2}
+    assert Keeper(tmp_path, vocabulary, about | {"settings": longer}).load_training(captioner()) == {}
+
+
+def test_the_state_of_an_older_run_which_recorded_less_still_goes_on(captioner, vocabulary, tmp_path):
+    about = {"dataset": "a1", "seed": 0, "settings": {"learning_rate": 0.1}}
+    keeper = Keeper(tmp_path, vocabulary, about)
+    keeper.save_training(captioner(), {})
+    for recorded in (["a1", 0], []):
+        torch.save(torch.load(tmp_path / "training.pt") | {"of": recorded}, tmp_path / "training.pt")
+        assert keeper.load_training(captioner()) == {}
+    torch.save(torch.load(tmp_path / "training.pt") | {"of": ["a1", 1]}, tmp_path / "training.pt")
+    with pytest.raises(ValueError, match="another dataset, seed or settings"):
+        keeper.load_training(captioner())
 
 
 def test_nothing_in_the_folder_is_a_pickled_class(folder, captioner, vocabulary):

@@ -43,8 +43,10 @@ def test_the_checkpoint_says_where_it_comes_from(folder):
     about = checkpoint.load(run).about
     assert about["seed"] == 3 and about["dataset"] == coco.fingerprint(coco.load("sample", "train"))
     assert about["versions"]["torch"].startswith(torch.__version__.split("+")[0])
-    with pytest.raises(ValueError, match="holds a run of another dataset or seed: delete it or choose another folder"):
+    with pytest.raises(ValueError, match="holds a run of another dataset, seed or settings: delete it or choose"):
         train.main([*quick, "--seed", "4"])
+    with pytest.raises(ValueError, match="another dataset, seed or settings"):
+        train.main([*quick, "--seed", "3", "--learning-rate", "0.5"])
 
 
 def test_a_threshold_that_no_word_reaches_is_refused(folder):
@@ -185,7 +187,7 @@ def test_every_search_is_at_hand(folder, how):
         assert 4 <= len(words) <= 6 and ("--no-repeat" not in how or len(set(words)) == len(words))
 
 
-def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys):
+def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys, monkeypatch):
     table = compare.main(["rnn", "lstm", "attention_lstm", *QUICK]).read_text()
     rows = [line for line in table.splitlines() if line.startswith(("| rnn", "| lstm", "| attention_lstm"))]
     assert len(rows) == 3 and "perplexity" in table and "a person" in table
@@ -195,8 +197,12 @@ def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys):
     eyes = [checkpoint.load(f"runs/sample/compare/{name}").model.encoder.state_dict() for name in ("rnn", "lstm")]
     assert all(torch.equal(eyes[0][key], eyes[1][key]) for key in eyes[0])
     capsys.readouterr()
-    compare.main(["rnn", "lstm", "attention_lstm", *QUICK])
-    assert "epoch  1" not in capsys.readouterr().out  # finished runs are not trained again
+    asked = []
+    for module in (train, evaluate, compare):
+        monkeypatch.setattr(module, "best_device", lambda wish="auto": asked.append(wish) or torch.device("cpu"))
+    compare.main(["rnn", "lstm", "attention_lstm", *QUICK, "--encoder", "small", "--device", "cpu"])
+    assert "epoch  1" not in capsys.readouterr().out  # finished runs of the same settings are not trained again
+    assert set(asked) == {"cpu"}
 
 
 def test_presets_are_listed_with_their_sizes(capsys):
