@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,20 +35,20 @@ POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-
 def main(arguments: list[str] | None = None) -> None:
     """Reads the command line, makes what is missing, serves until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m scripts.app", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--port", type=int, default=8866, help="on 127.0.0.1 (default: 8866)")
+    parser.add_argument("--port", type=int, default=8866, help="on 127.0.0.1; 0: any free one (default: 8866)")
     options = parser.parse_args(arguments)
     if not (DATA / "sample").is_dir():
         sample_data.make(DATA / "sample")
     if not Path("runs/sample/model/model.safetensors").is_file():
         print("No model of the sample yet: training one, about ten minutes on two cores, only this time.", flush=True)
         train.main([])
-    with served(options.port) as url, contextlib.suppress(KeyboardInterrupt):
+    with served(options.port) as (url, server), contextlib.suppress(KeyboardInterrupt):
         print(
             f"The explorer: {url}\nIt is served to this computer only, and to whoever has this address. Ctrl-C ends it."
         )
         sys.stdout.flush()
-        while True:
-            time.sleep(3600)
+        status = server.wait()
+        raise OSError(f"Voilà has ended by itself (status {status}): run the same again")
 
 
 class TokenOnly(PasswordIdentityProvider):
@@ -64,13 +64,20 @@ class TokenOnly(PasswordIdentityProvider):
 
 
 @contextlib.contextmanager
-def served(port: int) -> Iterator[str]:
-    """Voilà on that port of loopback with a new token; gives the page's address once it answers.
+def served(port: int) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Voilà on that port of loopback with a new token; gives the page's address, once it answers, and the process.
 
-    Raises OSError if it does not start, for instance because the port is taken.
+    Raises OSError if the port is taken, if Voilà does not start, or if it lets people in without the token.
     """
+    with socket.socket() as probe:
+        if os.name != "nt":  # there it would share the port; elsewhere a port that was just left counts as free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            raise OSError(f"port {port} is taken, or not for us: try another one with --port") from None
+        port = probe.getsockname()[1]  # 0 asks for any that is free
     token = secrets.token_urlsafe(24)
-    here = f"http://127.0.0.1:{port}/"
     command = [sys.executable, "-m", "voila", str(NOTEBOOK), "--no-browser", "--Voila.ip=127.0.0.1", f"--port={port}"]
     command += ["--Voila.identity_provider_class=scripts.app.TokenOnly", "--Voila.auto_token=True"]
     command += [f"--Voila.tornado_settings={{'headers': {{'Content-Security-Policy': \"{POLICY}\"}}}}"]
@@ -79,20 +86,26 @@ def served(port: int) -> Iterator[str]:
     environment = os.environ | {"JUPYTER_TOKEN": token, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     server = subprocess.Popen(command, env=environment)
     try:
-        while True:
-            with contextlib.suppress(ConnectionError, urllib.error.URLError):
-                try:
-                    urllib.request.urlopen(here, timeout=5)
-                    raise OSError(f"{here} answers without a token: something else is served there, try another --port")
-                except urllib.error.HTTPError:
-                    break
+        while (status := _status(port)) != 403:
+            if status is not None:
+                raise OSError(f"port {port} answers {status} without asking for a token: try another one with --port")
             if server.poll() is not None:
-                raise OSError(f"Voilà did not start on port {port}; if it is taken, try another one with --port")
+                raise OSError(f"Voilà did not start on port {port}: try another one with --port")
             time.sleep(0.2)
-        yield f"{here}?token={token}"
+        yield f"http://127.0.0.1:{port}/?token={token}", server
     finally:
         server.terminate()
         server.wait(60)
+
+
+def _status(port: int) -> int | None:
+    """What is answered there to one without the token; None while nothing is."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
 
 
 if __name__ == "__main__":

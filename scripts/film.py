@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None or not Path("runs/sample/model/model.safetensors").is_file():
         sys.exit("a film needs chromium, and a model of the sample in runs/sample/model: see make app")
-    with served(options.port) as url:
+    with served(options.port) as (url, _):
         frames = film(url, browser)
     palette = frames[-1].quantize(160)
     small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]

@@ -139,12 +139,8 @@ def in_lab(browser, place, tmp_path_factory) -> Iterator:
 @pytest.fixture(scope="module")
 def voila(place) -> Iterator[str]:
     """The address, with its token, that `make app` prints."""
-    with contextlib.chdir(place), socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        with app.served(port) as url:
-            yield url
+    with contextlib.chdir(place), app.served(0) as (url, _):
+        yield url
 
 
 @pytest.fixture(scope="module")

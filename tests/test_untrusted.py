@@ -24,10 +24,11 @@ from conftest import Malicious
 
 import checkpoint
 import coco
+import files
 import metrics
 from features import Features, extract
 from model import EncoderCNN
-from scripts import convert
+from scripts import app, convert
 from vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -267,6 +268,35 @@ def ask(port: int, path: str, host: str = "127.0.0.1") -> int:
     except urllib.error.HTTPError as error:
         error.close()
         return error.code
+
+
+VOILA = """  # in its place: one that speaks no HTTP yet, then answers with what stands in the file, and ends
+import socket, sys
+port = next(int(word[7:]) for word in sys.argv if word.startswith("--port="))
+with socket.create_server(("127.0.0.1", port)) as server:
+    for answer in ("not yet", f"HTTP/1.1 {open('answer').read()}"):
+        client, _ = server.accept()
+        with client:
+            client.recv(9999), client.sendall(f"{answer}\\r\\nContent-Length: 0\\r\\n\\r\\n".encode())
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("403 Forbidden", r"^Voilà has ended by itself \(status 0\): run the same again$"),
+        ("200 OK", r"^port \d+ answers 200 without asking for a token: try another one with --port$"),
+        (None, r"^port \d+ is taken, or not for us: try another one with --port$"),
+    ],
+)
+def test_make_app_trusts_only_a_server_of_its_own_that_asks_for_the_token(tmp_path, monkeypatch, answer, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(app, "DATA", tmp_path)
+    for there in ("sample/here", "runs/sample/model/model.safetensors"):
+        files.write(there, "")
+    files.write_all({"voila.py": VOILA, "answer": answer or ""})
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match=message):
+        app.main(["--port", "0" if answer else str(taken.getsockname()[1])])
 
 
 def test_make_lab_listens_to_this_machine_alone_and_asks_for_its_token(tmp_path):
