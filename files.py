@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+STALE = 24 * 3600  # seconds after which nobody is still writing a half
 REASONS = {  # error number: what is wrong, what to do
     errno.ENOSPC: ("the disk is full", "make room and run the same again"),
     errno.EDQUOT: ("your share of the disk is used up", "make room and run the same again"),
@@ -32,13 +35,15 @@ def write_all(contents: Mapping[str | Path, str | bytes]) -> None:
     """As `write`, for files that belong together: none is put in place before all are written.
 
     Each is written beside its place, brought to the disk (fsync), and moved over the old one. Moves cannot fail for
-    lack of room; a machine that stops between two of them leaves some files new and some old, each of them whole.
+    lack of room; a machine that stops between two of them leaves some files new and some old, each of them whole. Of
+    two processes that write the same file at once, the last one's stays.
     """
-    halves = {Path(path): Path(f"{path}.part") for path in contents}
+    halves = {Path(path): Path(f"{path}.{os.getpid()}.part") for path in contents}
     try:
         for (path, half), content in zip(halves.items(), contents.values(), strict=True):
             with explained(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
+                _sweep(path)
                 with open(half, "wb") as file:
                     file.write(content.encode() if isinstance(content, str) else content)
                     file.flush()
@@ -52,6 +57,14 @@ def write_all(contents: Mapping[str | Path, str | bytes]) -> None:
             with contextlib.suppress(OSError):
                 half.unlink(missing_ok=True)
         raise
+
+
+def _sweep(path: Path) -> None:
+    """Remove the halves of a file that killed processes have left: old ones, as a process may be another machine's."""
+    for half in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            if half.suffixes[-2][1:].isdecimal() and time.time() - half.stat().st_mtime > STALE:
+                half.unlink()
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from latex2mathml.converter import convert_to_element
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
@@ -51,7 +51,7 @@ class OwnKernel(AsyncKernelManager):
 def execute(notebook: NotebookNode) -> None:
     """Fills in the outputs, cell by cell, in a fresh kernel that works in the course's folder.
 
-    Raises CellExecutionError with the cell's source and the traceback.
+    Raises CellExecutionError with the cell's source and the traceback, DeadKernelError where the kernel was killed.
     """
     client = NotebookClient(
         notebook,
@@ -184,7 +184,7 @@ def index(notebooks: dict[str, NotebookNode]) -> NotebookNode:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns 0, or 1 when a cell failed."""
+    """The command; returns 0, or 1 when a cell failed or a kernel was killed."""
     parser = argparse.ArgumentParser(description="Execute the notebooks.", epilog=__doc__.split("\n\n")[1])
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("what", choices=["run", "update"], help="run: into pages; update: in place")
@@ -203,15 +203,16 @@ def main(arguments: list[str] | None = None) -> int:
             place = f"{path.name}, cell {failed.index(True) + 1} of {len(failed)}"
             print(f"FAILED\n\n{place}:\n{error}", file=sys.stderr)
             return 1
+        except DeadKernelError:
+            print(f"FAILED\n\n{path.name}: its kernel was killed; is the memory too small?", file=sys.stderr)
+            return 1
         print(f"{time.perf_counter() - start:5.0f} s", flush=True)
         clean(notebook)
         done[path.name] = notebook
-        if args.what == "update":
-            nbformat.write(notebook, path)
-        else:
-            args.out.mkdir(parents=True, exist_ok=True)
-            nbformat.write(notebook, args.out / path.name)
-            write_page(notebook, (args.out / path.name).with_suffix(".html"))
+        made = path if args.what == "update" else args.out / path.name
+        files.write(made, nbformat.writes(notebook) + "\n")
+        if args.what == "run":
+            write_page(notebook, made.with_suffix(".html"))
 
     if args.what == "run":
         write_page(index(done), args.out / "index.html")
@@ -220,4 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))

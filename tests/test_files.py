@@ -121,8 +121,31 @@ for i in itertools.count():
     assert process.wait() == -signal.SIGKILL
     content = (tmp_path / "a").read_bytes()
     assert len(content) == 3_000_000 and len(set(content)) == 1 and (tmp_path / "b").read_bytes() == b"b" * 1000
+    for left in names(tmp_path) - {"a", "b"}:
+        os.utime(tmp_path / left, (0, 0))
     files.write_all({tmp_path / "a": "next", tmp_path / "b": "next"})
-    assert names(tmp_path) == {"a", "b"}  # what the killed one left is used up
+    assert names(tmp_path) == {"a", "b"}  # what the killed one left long ago is gone
+
+
+def test_only_old_halves_of_the_same_file_are_removed(tmp_path):
+    for name in ("file.7.part", "file.8.part", "files.7.part", "file.txt.part"):
+        (tmp_path / name).write_text("a half, or a person's")
+        os.utime(tmp_path / name, None if name == "file.8.part" else (0, 0))
+    files.write(tmp_path / "file", "whole")
+    assert names(tmp_path) == {"file", "file.8.part", "files.7.part", "file.txt.part"}
+
+
+def test_two_processes_may_write_one_file(tmp_path):
+    code = f"""
+import files, os, time
+until = time.time() + 1
+while time.time() < until:
+    files.write({str(tmp_path / "file")!r}, f"{{os.getpid() % 10}}" * 1_000_000)
+"""
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    content = (tmp_path / "file").read_text()
+    assert len(content) == 1_000_000 and len(set(content)) == 1 and names(tmp_path) == {"file"}
 
 
 # --- what is kept with it
@@ -188,7 +211,7 @@ def test_a_night_of_training_is_not_lost_to_a_disk(tmp_path, monkeypatch):
         told,
     ):  # the optimizer's numbers are more
         train.main(how)
-    assert checkpoint.load(run).about["preset"] == "show_attend_tell" and not (run / "training.pt.part").exists()
+    assert checkpoint.load(run).about["preset"] == "show_attend_tell" and not list(run.glob("*.part"))
     train.main(how)
     again = json.loads((run / "history.json").read_text())
     assert [row["val_perplexity"] for row in again] == [row["val_perplexity"] for row in history]

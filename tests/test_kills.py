@@ -47,7 +47,7 @@ def run(folder, workers, precision):
         os._exit(1)
 
 def saving(folder, name):
-    return any((Path(folder) / where / (name + ".part")).exists() for where in (
+    return any(any((Path(folder) / where).glob(name + ".*.part")) for where in (
         "runs/sample", "runs/sample/model", "runs/sample/model/frozen"))
 
 for line in sys.stdin:

@@ -1,7 +1,10 @@
 """scripts/notebooks.py: what a small notebook becomes, executed, cleaned and as a page."""
 
+import errno
 import json
+import os
 import re
+import subprocess
 import sys
 
 import nbformat
@@ -171,11 +174,31 @@ def test_a_failing_cell_is_named(tmp_path, capsys):
     assert not (tmp_path / "build" / "0_Bad.html").exists()
 
 
-def test_update_writes_in_place(tmp_path):
+def test_a_killed_kernel_is_told_in_a_sentence(tmp_path, capsys):
+    nbformat.write(small_notebook("import os\nos.kill(os.getpid(), 9)"), tmp_path / "0_Bad.ipynb")
+    assert notebooks.main(["update", str(tmp_path / "0_Bad.ipynb")]) == 1
+    assert "0_Bad.ipynb: its kernel was killed; is the memory too small?" in capsys.readouterr().err
+
+
+def test_a_missing_notebook_is_told_in_a_sentence(tmp_path):
+    command = [sys.executable, "-m", "scripts.notebooks", "update", str(tmp_path / "0_None.ipynb")]
+    done = subprocess.run(command, cwd=notebooks.ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "0_None.ipynb" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_update_writes_in_place(tmp_path, monkeypatch):
     path = tmp_path / "0_Small.ipynb"
     nbformat.write(small_notebook("6 * 7"), path)
     assert notebooks.main(["update", str(path), "--out", str(tmp_path / "build")]) == 0
     once = path.read_bytes()
     assert nbformat.reads(once.decode(), as_version=4).cells[1].outputs[0].data["text/plain"] == "42"
     assert notebooks.main(["update", str(path), "--out", str(tmp_path / "build")]) == 0
+    assert path.read_bytes() == once
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"0_Small\.ipynb could not be written: the disk is full"):
+        notebooks.main(["update", str(path)])
     assert path.read_bytes() == once
