@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     folder = coco.DATA / options.dataset
     for part in options.part or ("annotations", "train", "val"):
+        _check_year(folder, part, options.year)
         address, result = (text.format(COCO=COCO, KARPATHY=KARPATHY, year=options.year) for text in PARTS[part])
         if options.mirror:
             address = f"{options.mirror.rstrip('/')}/{address.rsplit('/', 1)[1]}"
@@ -72,6 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not (folder / result).exists():
                 bring(address, folder, result)
         print(f"{part}: is in {folder}")
+
+
+def _check_year(folder: Path, part: str, year: str) -> None:
+    """ValueError where something of the other year is there: together they would be no dataset."""
+    year = "2014" if part == "karpathy" else year
+    other = {"2014": "2017", "2017": "2014"}[year]
+    for name, (_, result) in PARTS.items():
+        there = folder / result.format(year=other)
+        if there.exists() and (name != "karpathy" or other == "2014"):
+            raise ValueError(f"{there} is of {other}, {part} of {year}: one folder holds one year, set DATA to another")
 
 
 def bring(address: str, folder: Path, result: str) -> None:
@@ -103,7 +114,7 @@ def bring(address: str, folder: Path, result: str) -> None:
     archive.unlink(missing_ok=True)
     top = result.split("/")[0]
     with files.explained(folder / top):
-        if (folder / top).exists():  # annotations of two years share a folder; the result comes last
+        if (folder / top).exists():  # with something else in it; the result comes last
             for file in sorted((unpacked / top).iterdir(), key=lambda file: file == unpacked / result):
                 file.replace(folder / top / file.name)
         else:
@@ -287,7 +298,7 @@ def unpack(archive: Path, folder: Path, result: str) -> None:
             raise ValueError(f"{archive} does not hold {result}")
         if hasattr(os, "sync"):
             os.sync()  # what is moved into place later must be on the disk
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, UnicodeDecodeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ValueError(f"{archive} is not a whole zip file ({error})") from None
     except BaseException:
@@ -304,6 +315,8 @@ def _entries(content: zipfile.ZipFile, archive: Path, result: str) -> list[zipfi
             raise ValueError(f"{archive}: {entry.filename!r} is a link, a device or encrypted")
         if entry.header_offset < 0:
             raise zipfile.BadZipFile("an entry before its beginning")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise zipfile.BadZipFile(f"{entry.filename!r} is compressed by method {entry.compress_type}")
     entries = [e for e in content.infolist() if e.filename.split("/")[0] == result.split("/")[0]]
     size = sum(entry.file_size for entry in entries)
     if len(entries) > MOST_FILES or size > MOST_TIMES * _size(archive) + BLOCK:

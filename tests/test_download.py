@@ -106,7 +106,7 @@ FAULTS = ["cuts", "resets", "stalls", "503", "500", "429", "416", "ignores Range
 LIES = ["says too much", "says too little", "wrong bytes", "no length"]
 
 
-def zipped(entries: dict[str, str | bytes]) -> bytes:
+def zipped(entries: dict[str | zipfile.ZipInfo, str | bytes]) -> bytes:
     """A zip file of these, as bytes."""
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -191,11 +191,31 @@ def test_coco_is_fetched_into_the_folder_that_the_notebooks_read(server, place, 
     assert capsys.readouterr().out.count("is there") == 3 and len(server.asked) == asked  # nobody is asked again
 
 
-def test_annotations_of_two_years_share_a_folder(server, place):
-    fetch(server, "annotations")
-    fetch(server, "annotations", year=2014)
-    both = unzipped(server.content[NAME]) | unzipped(server.content["annotations_trainval2014.zip"])
-    assert tree(place) == both
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (("annotations", 2017), ("annotations", 2014), "captions_train2017.json is of 2017, annotations of 2014: one "),
+        (("annotations", 2014), ("val", 2017), "captions_train2014.json is of 2014, val of 2017: one folder holds one"),
+        (
+            ("val", 2017),
+            ("karpathy", 2017),
+            "val2017 is of 2017, karpathy of 2014: one folder holds one year, set DATA",
+        ),
+        (("karpathy", 2017), ("train", 2017), "dataset_coco.json is of 2014, train of 2017: one folder holds one year"),
+    ],
+)
+def test_what_is_of_another_year_is_refused_before_it_is_asked_for(server, place, first, second, message):
+    fetch(server, first[0], year=first[1])
+    before, asked = tree(place), len(server.asked)
+    with pytest.raises(ValueError, match=message):
+        fetch(server, second[0], year=second[1])
+    assert tree(place) == before and len(server.asked) == asked
+
+
+def test_the_splits_of_papers_lie_beside_the_year_they_are_of(server, place):
+    fetch(server, "karpathy", "annotations", "val", year=2014)
+    fetch(server, "karpathy")
+    assert {"dataset_coco.json", "annotations", "val2014"} <= {path.name for path in place.iterdir()}
 
 
 def test_the_real_addresses_and_sums_are_cocos():
@@ -347,12 +367,13 @@ def test_a_damaged_archive_is_refused_or_right(server, place, seed):
 # --- archives that want out, or all of the disk
 
 
-def entry(name: str, kind: int = 0) -> zipfile.ZipInfo:
+def entry(name: str, kind: int = 0, method: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name)
-    info.external_attr = kind << 16
+    info.external_attr, info.compress_type = kind << 16, method
     return info
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
@@ -364,6 +385,11 @@ def entry(name: str, kind: int = 0) -> zipfile.ZipInfo:
         ({entry("owned", stat.S_IFLNK | 0o777): b"/etc"}, "'owned' is a link"),
         ({entry("owned", stat.S_IFIFO): b""}, "'owned' is a link, a device"),
         ({"dataset_coco.json": b"0" * 10_000_000}, "would unpack to 1 files of 0.01 GB"),
+        (
+            {entry("x.jpg", method=zipfile.ZIP_LZMA): b"x"},
+            r"is not a whole zip file \('x.jpg' is compressed by method 14",
+        ),
+        ({entry("dataset_coco.json"): b"[]"}, "holds two files of one name"),
         ({"DATASET_coco.json": b"", "dataset_coco.json": b""}, None),
         ({"other.json": b"{}"}, "does not hold dataset_coco.json"),
     ],
@@ -378,6 +404,26 @@ def test_archives_that_want_out_or_all_of_the_disk_are_refused(server, place, en
     with pytest.raises(ValueError, match=f"{message}.*It was deleted"):
         fetch(server, "karpathy")
     assert tree(place) == {} and not list(place.parent.parent.rglob("*owned*"))
+
+
+def encrypted(content: bytes) -> bytes:
+    """The archive with its first file marked so in the directory."""
+    at = content.index(b"PK\x01\x02") + 8
+    return content[:at] + b"\x01" + content[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (encrypted, "'dataset_coco.json' is a link, a device or encrypted"),
+        (lambda content: content.replace("café".encode(), b"caf\xff\xff"), "is not a whole zip file .*can't decode"),
+    ],
+)
+def test_encrypted_files_and_names_that_are_no_text_are_refused(server, place, change, message):
+    server.content["caption_datasets.zip"] = change(zipped({"dataset_coco.json": b"{}", "café": b""}))
+    with pytest.raises(ValueError, match=rf"caption_datasets\.zip.*{message}.*It was deleted"):
+        fetch(server, "karpathy")
+    assert tree(place) == {}
 
 
 def test_an_archive_that_lies_about_its_size_fills_no_disk(server, place):
