@@ -8,6 +8,7 @@ and whether a caption is true (truth.py).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -123,7 +124,8 @@ def bootstrap(
     if other is not None and other.ids != measured.ids:
         if set(other.ids) != set(measured.ids):
             raise ValueError("the two results are not of the same images: no paired comparison")
-        order = [other.ids.index(image) for image in measured.ids]
+        row = {image: i for i, image in enumerate(other.ids)}
+        order = [row[image] for image in measured.ids]
         other = Statistics(measured.ids, other.bleu[order], other.rouge[order], other.cider[order])
     weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples).astype(float)
     value, drawn = measured.scores(), measured.scores(weights)
@@ -192,9 +194,15 @@ def java_score(
     )
     try:
         out, complaint = child.communicate(content, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
+    except BaseException as error:  # Ctrl-C, too: the child is in a session of its own and does not hear it
+        with contextlib.suppress(ProcessLookupError):  # it may have ended just now
+            if hasattr(os, "killpg"):
+                os.killpg(child.pid, signal.SIGKILL)
+            else:  # Windows, where its Java ends when nobody asks it any more
+                child.kill()
         child.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
         return f"{name} was stopped after {seconds:.0f} seconds"
     if child.returncode:
         return f"{name} failed: {complaint.strip().splitlines()[-1] if complaint.strip() else child.returncode}"

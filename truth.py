@@ -227,7 +227,12 @@ def truthfulness(captions: Mapping, records: Iterable) -> Truthfulness:
     if not count:
         raise ValueError("no caption belongs to any of the records: are they of the same split?")
     return Truthfulness(
-        count, named / count, by_people / references, true / max(named, 1), honest / count, recalled / there
+        count,
+        named / count,
+        by_people / max(references, 1),
+        true / max(named, 1),
+        honest / count,
+        recalled / max(there, 1),
     )
 
 

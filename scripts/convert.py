@@ -70,7 +70,8 @@ def read(file: Path) -> dict:
     except FileNotFoundError:
         raise
     except Exception:  # torch raises what it likes for what is not a safe archive
-        raise ValueError(f"{file} is not the course's coco.pt: it holds more than tensors, lists and words") from None
+        reason = "it is damaged, or holds more than tensors, lists and words"
+        raise ValueError(f"{file} is not the course's coco.pt: {reason}") from None
     try:
         words = list(content["vocab"]["idx_to_token"])
         if not all(isinstance(word, str) for word in words):

@@ -263,6 +263,9 @@ def test_what_is_not_coco_pt_is_refused_and_nothing_is_left(coco_pt, tmp_path):
     refused(good | {"vocab": {"idx_to_token": [*WORDS[::-1]]}}, "does not begin with <NULL>")
     refused(good | {"val_images": good["val_images"].float()}, "pictures that are not bytes")
     refused({**good, "bomb": Path}, "not the course's coco")  # a class: not loaded at all
+    coco_pt.write_bytes(coco_pt.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"coco\.pt is not the course's coco\.pt: it is damaged, or holds more than"):
+        convert.main([str(coco_pt), str(tmp_path / "eecs")])
     (tmp_path / "eecs").mkdir()
     with pytest.raises(ValueError, match="exists already"):
         convert.main([str(coco_pt), str(tmp_path / "eecs")])

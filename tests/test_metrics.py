@@ -1,7 +1,15 @@
 """What a researcher relies on: the official numbers, honest intervals, results that cannot be mixed up."""
 
+import contextlib
+import io
 import json
+import os
 import shutil
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +19,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from pycocotools.coco import COCO
 
+import files
 import metrics
 import sample_data
 from coco import load
@@ -75,6 +84,30 @@ def test_meteor_is_the_official_one_or_says_why_not(said_and_meant):
     score = metrics.java_score("METEOR", said, meant)
     assert score.value == pytest.approx(Meteor().compute_score(true, words)[0], abs=5e-4) and 0 < score.margin < 0.3
     assert "stopped after" in metrics.java_score("METEOR", said, meant, seconds=0.01)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the signals of Unix")
+def test_ctrl_c_ends_the_process_and_its_java(said_and_meant, tmp_path, monkeypatch):
+    """In place of METEOR a process whose own child, as its Java would, goes on until it is killed."""
+    lock, data = str(tmp_path / "lock"), metrics.JAVA["METEOR"][0]
+    java = f"import files, time\nwith files.locked({lock!r}, ''):\n open({lock + 'ed'!r}, 'w')\n time.sleep(60)"
+    monkeypatch.setitem(
+        metrics.JAVA, "METEOR", (data, f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {java!r}])")
+    )
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setenv("PYTHONPATH", str(Path(metrics.__file__).parent))
+
+    def interrupt() -> None:
+        while not Path(lock + "ed").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        metrics.java_score("METEOR", *said_and_meant)
+    waited = io.StringIO()
+    with contextlib.redirect_stdout(waited), files.locked(lock, "still at work"):
+        assert waited.getvalue() == ""
 
 
 def test_what_is_missing_for_a_score_is_said(said_and_meant, monkeypatch):

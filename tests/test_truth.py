@@ -133,6 +133,8 @@ def test_truthfulness_counts_pairs_and_captions():
     assert t.true_share == pytest.approx(2 / 3)
     assert t.true_captions == pytest.approx(2 / 3)
     assert t.recall == pytest.approx(2 / 5)
+    nothing = truthfulness({1: "a red kite"}, [record(1, captions=[])])  # annotated, or said by people
+    assert (nothing.named_by_people, nothing.recall, nothing.true_share) == (0, 0, 0)
 
 
 def test_the_same_category_in_another_colour_is_not_true():
