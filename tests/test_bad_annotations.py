@@ -6,7 +6,6 @@ LONG=1 tries 1,000 mutated files of each layout instead of 150.
 import copy
 import json
 import math
-import os
 import random
 import shutil
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import LONG
 
 import coco
 from coco import load
@@ -22,7 +22,7 @@ from model import Captioner, DecoderRNN, EncoderCNN
 from training import Plan, fit
 from vocabulary import Vocabulary
 
-FILES = 1000 if os.environ.get("LONG") else 150
+FILES = 1000 if LONG else 150
 
 CAPTIONS = {
     "scripts": "Ένας σκύλος, 一只狗在沙发上, كلب على الأريكة, कुत्ता, כלב על הספה, собака",
@@ -32,7 +32,6 @@ CAPTIONS = {
     "combining": "e\u0301" * 50 + "\u0300" * 500,
     "lines": "a dog\r\n\ton a sofa\v\fthere",
     "signs": "<start> a <b>dog</b> & 50 % $x^2$ {0} %s \\n </end> <end> <pad> \"'`",
-    "surrogate": "a \ud800 dog",
 }
 
 
@@ -276,7 +275,7 @@ def test_a_damaged_mask_is_refused(segmentation):
         damaged.mask(64, 64)
 
 
-@pytest.mark.parametrize("name", [name for name in CAPTIONS if name != "surrogate"])
+@pytest.mark.parametrize("name", CAPTIONS)
 def test_any_caption_becomes_words_and_trains(tiny_coco, captioner, tmp_path, name):
     """Whatever the script; ten thousand words; control characters: read as written, saved, loaded and learned from."""
     file = tiny_coco / "annotations/captions_train.json"

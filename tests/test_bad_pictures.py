@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import LONG
 from PIL import Image
 
 import features
@@ -23,7 +24,6 @@ from coco import open_image
 from data_loader import Transform, get_loader
 from training import Plan, fit
 
-LONG = bool(os.environ.get("LONG"))
 FILES = 2000 if LONG else 250
 ROOT = Path(__file__).parents[1]
 MEMORY = 1400  # MB that reading one picture may ever take (most: 200; a lossless WebP of 82 million pixels: 1,200)
@@ -171,12 +171,9 @@ def bombs():
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux tells it")
 
 READ = """
-import json, resource, signal, sys, time
+import json, resource, signal, sys
 from pathlib import Path
-import features
 from coco import open_image
-from data_loader import Transform, get_loader
-from training import Plan, fit
 status = lambda name: int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0]) // 1024  # MB
 limit = (status("VmSize") + 2 * {memory}) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

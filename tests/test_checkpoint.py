@@ -185,10 +185,11 @@ def test_the_state_of_an_older_run_which_recorded_less_still_goes_on(captioner, 
     about = {"dataset": "a1", "seed": 0, "settings": {"learning_rate": 0.1}}
     keeper = Keeper(tmp_path, vocabulary, about)
     keeper.save_training(captioner(), {})
+    state = torch.load(tmp_path / "training.pt", weights_only=True)
     for recorded in (["a1", 0], []):
-        torch.save(torch.load(tmp_path / "training.pt") | {"of": recorded}, tmp_path / "training.pt")
+        torch.save(state | {"of": recorded}, tmp_path / "training.pt")
         assert keeper.load_training(captioner()) == {}
-    torch.save(torch.load(tmp_path / "training.pt") | {"of": ["a1", 1]}, tmp_path / "training.pt")
+    torch.save(state | {"of": ["a1", 1]}, tmp_path / "training.pt")
     with pytest.raises(ValueError, match="another dataset, seed or settings"):
         keeper.load_training(captioner())
 

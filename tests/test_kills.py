@@ -13,9 +13,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import LONG
 
 ROOT = Path(__file__).parents[1]
-KILLS = 50 if os.environ.get("LONG") else 5
+KILLS = 50 if LONG else 5
 
 # Importing PyTorch takes seconds, so one process does it once, and each run is a fork of it with a session of its own.
 # Saving within an epoch is due after each batch, not after five minutes.
