@@ -102,9 +102,13 @@ def test_ctrl_c_ends_the_process_and_its_java(said_and_meant, tmp_path, monkeypa
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        metrics.java_score("METEOR", *said_and_meant)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born deaf to Ctrl-C
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            metrics.java_score("METEOR", *said_and_meant)
+    finally:
+        signal.signal(signal.SIGINT, before)
     waited = io.StringIO()
     with contextlib.redirect_stdout(waited), files.locked(lock, "still at work"):
         assert waited.getvalue() == ""
