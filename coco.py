@@ -171,6 +171,9 @@ def open_image(path: str | Path) -> Image.Image:
         raise ValueError(f"{path} cannot be read as an image ({reason}): replace or remove the file.") from error
 
 
+_ALONE = threading.Lock()
+
+
 @contextlib.contextmanager
 def _strict() -> Iterator[None]:
     """Pillow's warnings: one of size is an error, one of damaged metadata nothing, as the pixels are whole.
@@ -181,9 +184,6 @@ def _strict() -> Iterator[None]:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
         yield
-
-
-_ALONE = threading.Lock()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

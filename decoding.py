@@ -108,7 +108,7 @@ def sample(
     """
     if not temperature > 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1) or each < 1:
         raise ValueError(
-            f"temperature must be positive, top_p in (0, 1], top_k and each at least 1, "
+            "temperature must be positive, top_p in (0, 1], top_k and each at least 1, "
             f"not {temperature}, {top_p}, {top_k} and {each}"
         )
 

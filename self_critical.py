@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ Reward = Callable[[Id, Sequence[int]], float]
 class CiderD:
     """CIDEr-D (Vedantam et al. 2015, section 5) of one caption, against references whose n-grams are counted once.
 
+    pycocoevalcap's scorer, which metrics.py uses, takes the document frequencies from the set that it scores; a batch
+    is none, and would be counted anew at every step. Where the sets are the same, so are the scores.
     `references` of all images make the document frequencies; a caption is any sequence of words or ids. A reward should
     have `<end>` among the ids on both sides: else nothing is lost by stopping at "a man on a".
     """
@@ -86,8 +89,9 @@ class SelfCritical:
         model.train(was_training)
         captions = [[START, *hypothesis.ids] for hypothesis in drawn]
         rows = [captions[i : i + self.samples] for i in range(0, len(captions), self.samples)]
-        with torch.autocast(images.device.type, enabled=False):  # it would not stack float16
-            own = collate(list(zip(batch.image_ids, images, rows, strict=True))).to(images.device)
+        unseen = torch.empty(0)  # the pictures stay where they are
+        own = collate([(image, unseen, of_image) for image, of_image in zip(batch.image_ids, rows, strict=True)])
+        own = replace(own, images=images).to(images.device)
         logits, _ = model(own.images, own.inputs, own.image_of)
         of_token = F.cross_entropy(logits.float(), own.targets, reduction="none")  # -log p
         caption = torch.cat([torch.arange(running) for running in own.inputs.batch_sizes.tolist()])

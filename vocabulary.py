@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from nltk import __version__ as nltk_version
 from nltk.tokenize import NLTKWordTokenizer
 
 import files
@@ -157,14 +158,14 @@ class Vocabulary:
         """`encode` for each caption. What was made for the same captions is read again from the folder `keep`."""
         if keep is None:
             return [self.encode(caption, max_words) for caption in captions]
-        digest = sha256(Path(__file__).read_bytes())  # how words are split
-        digest.update(json.dumps([self.fingerprint, max_words, list(captions)]).encode())
+        digest = sha256(Path(__file__).read_bytes())  # this and NLTK tell how words are split
+        digest.update(json.dumps([nltk_version, self.fingerprint, max_words, list(captions)]).encode())
         path = Path(keep) / f"captions-{digest.hexdigest()[:16]}.json"
         try:
             encoded = json.loads(path.read_bytes())
-            if len(encoded) == len(captions):
+            if isinstance(encoded, list) and len(encoded) == len(captions):
                 return encoded
-        except (OSError, ValueError):  # not there, or damaged: make it (again)
+        except (OSError, ValueError, RecursionError):  # not there, or damaged: make it (again)
             pass
         encoded = self.encode_all(captions, max_words)
         files.write(path, json.dumps(encoded, separators=(",", ":")))

@@ -26,7 +26,7 @@ from training import Plan, fit
 
 FILES = 2000 if LONG else 250
 ROOT = Path(__file__).parents[1]
-MEMORY = 1400  # MB that reading one picture may ever take (most: 200; a lossless WebP of 82 million pixels: 1,200)
+MEMORY = 1250  # MB that reading one picture may ever take (most: 200; a lossless WebP of 82 million pixels: 1,200)
 
 
 # --- pictures as they should be
