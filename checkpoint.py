@@ -165,4 +165,4 @@ class Keeper:
         """What a run must have in common with the one it goes on with."""
         about = self.about or {}
         settings = {key: value for key, value in about.get("settings", {}).items() if key not in FREE}
-        return [about.get("dataset"), about.get("seed"), settings]
+        return [about.get("dataset"), about.get("seed"), settings | {"begun with": about.get("begun_with")}]

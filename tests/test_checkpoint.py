@@ -174,7 +174,8 @@ def test_the_state_of_another_run_is_refused(captioner, vocabulary, tmp_path):
     settings = {"learning_rate": 0.1, "dataset": "tiny", "epochs": 3, "tune_epochs": 0, "patience": None}
     about = {"dataset": "a1", "seed": 0, "settings": settings}
     Keeper(tmp_path, vocabulary, about | {"versions": "old"}).save_training(captioner(), {})
-    for other in ({"dataset": "b2"}, {"seed": 1}, {"settings": settings | {"learning_rate": 0.2}}):
+    others = [{"dataset": "b2"}, {"seed": 1}, {"begun_with": "runs/a"}, {"settings": settings | {"learning_rate": 0.2}}]
+    for other in others:
         with pytest.raises(ValueError, match="holds a run of another dataset, seed or settings: delete it or choose"):
             Keeper(tmp_path, vocabulary, about | other).load_training(captioner())
     longer = settings | {"dataset": "data/tiny", "epochs": 5, "tune_epochs": 1, "patience": 2}
