@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -138,11 +138,19 @@ class CaptionDataset(Dataset):
 
 
 def in_threads(read: Callable, items: Iterable) -> list:
-    """read(item) for each, in their order, as many at a time as torch has threads: Pillow decodes in parallel."""
-    if torch.get_num_threads() == 1:
-        return [read(item) for item in items]
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(read, items))
+    """read(item) for each, in their order, by as many threads as torch has: Pillow decodes in parallel.
+
+    Each takes one stretch of the items, this thread the last one: small pictures are mostly Python's own work, which
+    passing single ones to and fro would double.
+    """
+    items = list(items)
+    threads = min(torch.get_num_threads(), max(1, len(items)))
+    ends = [len(items) * i // threads for i in range(threads + 1)]
+    *others, mine = (items[start:end] for start, end in pairwise(ends))
+    with ThreadPoolExecutor(threads) as pool:  # it starts a thread for each stretch, none for none
+        waiting = [pool.submit(lambda some: [read(item) for item in some], some) for some in others]
+        last = [read(item) for item in mine]
+        return [item for result in waiting for item in result.result()] + last
 
 
 class ByLength(Sampler):

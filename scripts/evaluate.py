@@ -24,6 +24,7 @@ import coco
 import config
 import files
 import metrics
+from consensus import Consensus
 from data_loader import Transform, get_loader
 from decoding import Ensemble, Hypothesis, beam, decode, greedy, sample
 from features import fingerprint
@@ -105,6 +106,12 @@ def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[c
     loader = get_loader(records, vocabulary, **served, max_words=longest, shuffle=False, broken="stop")
     scores = {"images": len(records), "perplexity": evaluate(model, loader, device, best_precision(device))}
     search, how = search_of(options)
+    if options.consensus:
+        own, measured = first.get("dataset", "sample"), {record.path for record in records}
+        near = [record for record in learned_from(first, own) if record.path not in measured]
+        served = seen_by([one.model.encoder for one in loaded], near, own, device, part=True)
+        near = get_loader(near, vocabulary, **served, max_words=longest, shuffle=False)
+        search = Consensus(model, near, options.consensus)
     said = decode(model, loader, search, max_length=options.max_length or longest + 1, **how)
     captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
     metrics.save_results(file, captions)
@@ -123,12 +130,16 @@ def learned_by(settings: dict, dataset: str) -> list[str]:
     """The captions that a model of these settings learned from; none where they are of another dataset, or not here."""
     if Path(dataset) != Path(settings.get("dataset", "sample")):
         return []
-    cfg = parted(settings, dataset)
     try:
-        train = part_of(records_of(cfg)[0], settings.get("subset"), cfg.seed)
+        return [caption for record in learned_from(settings, dataset) for caption in record.captions]
     except (ValueError, OSError):  # the split that is measured may lie here alone
         return []
-    return [caption for record in train for caption in record.captions]
+
+
+def learned_from(settings: dict, dataset: str) -> list[coco.Record]:
+    """The pictures of a dataset that a model of these settings learned from."""
+    cfg = parted(settings, dataset)
+    return part_of(records_of(cfg)[0], settings.get("subset"), cfg.seed)
 
 
 def seen_by(encoders: list, records: list[coco.Record], dataset: str, device: torch.device, part: bool) -> dict:
@@ -198,6 +209,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", metavar="FOLDER", help="where captions and scores go (default: the first checkpoint's folder)")
     add("--width", type=int, default=5, help="beam width; 1: greedy (default: 5)")
     add("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
+    add(
+        "--consensus",
+        type=count,
+        metavar="N",
+        help="of what the beam finds take the caption most like those of the N "
+        "most similar training pictures (consensus.py)",
+    )
     add("--temperature", type=float, help="draw the words at random instead; 1: as likely as the model has them")
     add("--top-p", type=float, default=1.0, help="draw among the likeliest words of so much probability (default: 1)")
     add("--seed", type=int, default=0, help="of the drawing (default: 0)")
@@ -211,6 +229,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--results needs --dataset: whose references?")
     if options.width < 1:
         parser.error("--width must be 1 or more")
+    if options.consensus and (options.width == 1 or options.temperature is not None):
+        parser.error("--consensus chooses among what a beam finds: leave out --temperature and --width 1")
     return options
 
 

@@ -1,0 +1,76 @@
+"""Which of several captions would people give? The one most like those they gave to the pictures most alike.
+
+Comes in: a captioner and a loader of the pictures that it learned from. Goes out: a search like those of decoding.py,
+which lets a beam propose and the captions of the nearest pictures choose (Devlin et al. 2015, "Exploring nearest
+neighbor approaches for image captioning"; Mao et al. 2015, "Learning like a child", section 5). What it does not know:
+text, files, scores of the captions it chooses.
+
+A model ranks by probability, and the likeliest caption is a cautious one. The neighbours tell what people find worth
+saying of such pictures; and they cannot say what is not there, as only the model's own captions stand for election.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from decoding import Hypothesis, beams
+from self_critical import CiderD
+
+
+class Consensus:
+    """A search: of all that `beams` finds for a picture, the hypothesis that agrees most with its neighbours' captions.
+
+    Near is a picture whose mean region points the same way (cosine). A hypothesis agrees by its mean CIDEr-D against
+    all captions of the `neighbours` nearest pictures, and has that for its score. An ensemble compares every member's
+    mean region. A picture that is itself among those of `loader` finds its own captions: leave such pictures out of it.
+
+    Raises ValueError if `neighbours` is not at least 1.
+    """
+
+    def __init__(self, model: nn.Module, loader: Iterable, neighbours: int = 90, progress: bool = True):
+        if neighbours < 1:
+            raise ValueError(f"neighbours must be at least 1, not {neighbours}")
+        self.neighbours, self.images, captions, directions = neighbours, [], {}, []
+        device, was_training, _ = next(model.parameters()).device, model.training, model.eval()
+        with torch.inference_mode():
+            for batch in tqdm(loader, desc="neighbours", unit="batch", disable=not progress):
+                directions.append(_direction(model.regions(batch.images.to(device))))
+                for image, said in zip(batch.image_of.tolist(), _words_of(batch), strict=True):
+                    captions.setdefault(batch.image_ids[image], []).append(said)
+                self.images += batch.image_ids
+        model.train(was_training)
+        self.directions = torch.cat(directions)  # (M, E)
+        self.cider = CiderD(captions)
+
+    def __call__(self, decoder: nn.Module, features: Tensor | list[Tensor], **options) -> list[Hypothesis]:
+        """Regions (N, R, E), for an ensemble one of each member, and what `beams` takes -> a hypothesis per picture."""
+        found = beams(decoder, features, **options)
+        return [self.choose(near, of_one) for near, of_one in zip(self.nearest(features), found, strict=True)]
+
+    def nearest(self, features: Tensor | list[Tensor]) -> list[list[int | str]]:
+        """Regions of N pictures -> the ids of each one's neighbours, the nearest first."""
+        alike = _direction(features) @ self.directions.T  # (N, M)
+        rows = alike.topk(min(self.neighbours, len(self.images))).indices
+        return [[self.images[i] for i in row] for row in rows.tolist()]
+
+    def choose(self, near: Sequence[int | str], hypotheses: Sequence[Hypothesis]) -> Hypothesis:
+        """Of some hypotheses the one that the captions of these pictures agree with most; of equals the first."""
+        scored = [replace(h, score=self.cider.agreement(near, h.ids)) for h in hypotheses]
+        return max(scored, key=lambda h: h.score)
+
+
+def _direction(features: Tensor | list[Tensor]) -> Tensor:
+    """Regions (N, R, E), or several models' -> a vector for each picture (N, sum of E), each model's of length 1."""
+    every = features if isinstance(features, list) else [features]
+    return torch.cat([F.normalize(regions.float().mean(1), dim=1) for regions in every], dim=1)
+
+
+def _words_of(batch) -> list[list[int]]:
+    """The ids of a batch's captions, `<end>` among them: what a hypothesis holds."""
+    return [row[1 : length + 1].tolist() for row, length in zip(batch.captions, batch.lengths, strict=True)]

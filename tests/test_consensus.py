@@ -1,0 +1,88 @@
+"""What a user relies on when the neighbours' captions choose: only what the beam found, and what people would say."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from consensus import Consensus
+from data_loader import Transform, get_loader
+from decoding import END, Ensemble, Hypothesis, beams, decode
+
+
+@pytest.fixture
+def loader_of(records, vocabulary) -> Callable:
+    """Builds a loader of a split's pictures, in their order."""
+
+    def build(split: str, images_per_batch: int = 3):
+        transform = Transform(32)
+        return get_loader(
+            records[split], vocabulary, transform=transform, images_per_batch=images_per_batch, shuffle=False
+        )
+
+    return build
+
+
+def hypothesis(ids: list[int], score: float = 0.0) -> Hypothesis:
+    return Hypothesis([*ids, END], [-1.0] * (len(ids) + 1), None, score, True)
+
+
+def test_the_caption_that_the_neighbours_agree_with_is_chosen(captioner, loader_of, records, vocabulary):
+    consensus = Consensus(captioner(), loader_of("train"), progress=False)
+    near = [records["train"][0].image_id]
+    true = vocabulary.encode(records["train"][0].captions[0])[1:-1]
+    likely, said = hypothesis(true[:1] * 3, score=-0.1), hypothesis(true, score=-5.0)
+    chosen = consensus.choose(near, [likely, said])
+    assert chosen.ids == said.ids and chosen.score == consensus.cider(near[0], said.ids) > 1
+
+
+def test_among_equals_the_likeliest_stays(captioner, loader_of, records):
+    consensus = Consensus(captioner(), loader_of("train"), progress=False)
+    silent = [hypothesis([]), hypothesis([])]
+    silent[1].logprobs = [-2.0]
+    assert consensus.choose([records["train"][0].image_id], silent).logprobs == silent[0].logprobs
+
+
+def test_near_is_what_points_the_same_way(captioner, records, vocabulary):
+    model, random = captioner(), torch.Generator().manual_seed(0)
+    shape = (4, model.encoder.feature_size)
+    features = {r.image_id: torch.randn(shape, generator=random).numpy() for r in records["train"]}
+    loader = get_loader(records["train"], vocabulary, features=features, shuffle=False)
+    consensus = Consensus(model, loader, neighbours=2, progress=False)
+    for image_id, regions in features.items():
+        (near,) = consensus.nearest(3 * torch.from_numpy(regions).unsqueeze(0) + 0.1)
+        assert near[0] == image_id and len(set(near)) == 2
+
+
+def test_only_what_the_beam_found_can_be_said(captioner, loader_of):
+    """And a hypothesis keeps the model's own log-probabilities and looks, whatever it was chosen for."""
+    model, val = captioner(seed=3), loader_of("val")
+    search = Consensus(model, loader_of("train"), neighbours=10_000, progress=False)
+    said = decode(model, val, search, width=4, max_length=6)
+    found = decode(model, val, beams, width=4, max_length=6)
+    for image_id, chosen in said.items():
+        same = next(h for h in found[image_id] if h.ids == chosen.ids)
+        assert chosen.logprobs == same.logprobs and torch.equal(chosen.attention, same.attention)
+        agreement = [search.cider.agreement(search.images, h.ids) for h in found[image_id]]
+        assert chosen.score == pytest.approx(max(agreement))
+
+
+def test_batches_change_nothing(captioner, loader_of):
+    model, captions = captioner(seed=3), []
+    for size in (1, 4):
+        search = Consensus(model, loader_of("train", size), neighbours=3, progress=False)
+        said = decode(model, loader_of("val", size), search, width=4, max_length=6)
+        captions.append({image_id: hypothesis.ids for image_id, hypothesis in said.items()})
+    assert captions[0] == captions[1]
+
+
+def test_an_ensemble_has_neighbours_too(captioner, loader_of, records):
+    ensemble = Ensemble([captioner(seed=1), captioner(seed=2)])
+    search = Consensus(ensemble, loader_of("train"), neighbours=2, progress=False)
+    assert search.directions.shape == (len(records["train"]), 2 * ensemble.models[0].encoder.feature_size)
+    assert len(decode(ensemble, loader_of("val"), search, width=3, max_length=6)) == len(records["val"])
+
+
+def test_no_neighbours_are_refused(captioner, loader_of):
+    with pytest.raises(ValueError, match="neighbours must be at least 1, not 0"):
+        Consensus(captioner(), loader_of("train"), neighbours=0)
