@@ -109,6 +109,8 @@ def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[c
     if options.consensus:
         own, measured = first.get("dataset", "sample"), {record.path for record in records}
         near = [record for record in learned_from(first, own) if record.path not in measured]
+        if not near:
+            raise ValueError("--consensus: all pictures that the model learned from are captioned here, none is left")
         served = seen_by([one.model.encoder for one in loaded], near, own, device, part=True)
         near = get_loader(near, vocabulary, **served, max_words=longest, shuffle=False)
         search = Consensus(model, near, options.consensus)

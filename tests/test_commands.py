@@ -15,6 +15,7 @@ import coco
 import config
 import metrics
 import sample_data
+from consensus import Consensus
 from scripts import caption, compare, convert, evaluate, presets, train
 from vocabulary import Vocabulary
 
@@ -141,6 +142,31 @@ def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
     Path(runs[1], "config.json").write_text(json.dumps(other))
     with pytest.raises(ValueError, match="held out different pictures: give one alone, or --split val or test"):
         evaluate.main(["--checkpoint", *runs, "--split", "held-out"])
+
+
+def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_captioned(folder, capsys, monkeypatch):
+    run = str(train.main([*QUICK, "--preset", "lstm", "--hold-out", "3"]))
+    learned, held = train.records_of(config.for_dataset("sample", "lstm", {"hold_out": "3"}))
+    made = []
+
+    class Noted(Consensus):
+        def __init__(self, *how):
+            super().__init__(*how)
+            made.append(self)
+
+    monkeypatch.setattr(evaluate, "Consensus", Noted)
+    how = ["--checkpoint", run, "--consensus", "9"]
+    assert evaluate.main([*how, "--split", "held-out"])["images"] == len(held)
+    evaluate.main([*how, "--split", "train", "--limit", "7"])
+    first = {record.image_id for record in coco.load("sample", "train")[:7]}
+    assert set(made[0].images) == {r.image_id for r in learned} and made[0].neighbours == 9
+    assert set(made[1].images) == {r.image_id for r in learned} - first
+    with pytest.raises(ValueError, match="all pictures that the model learned from are captioned here, none is left"):
+        evaluate.main([*how, "--split", "train"])
+    for wrong in (["--width", "1"], ["--temperature", "1"], ["--consensus", "0"]):
+        with pytest.raises(SystemExit):
+            evaluate.main([*how, *wrong])
+    assert "--consensus chooses among what a beam finds" in capsys.readouterr().err
 
 
 def test_a_run_begins_with_another_ones_weights(folder):
