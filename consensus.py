@@ -26,17 +26,21 @@ from self_critical import CiderD
 class Consensus:
     """A search: of all that `beams` finds for a picture, the hypothesis that agrees most with its neighbours' captions.
 
-    Near is a picture whose mean region points the same way (cosine). A hypothesis agrees by its mean CIDEr-D against
-    all captions of the `neighbours` nearest pictures, and has that for its score. An ensemble compares every member's
-    mean region. A picture that is itself among those of `loader` finds its own captions: leave such pictures out of it.
+    Near is a picture whose mean region points the same way (cosine). Of the captions of the `neighbours` nearest ones
+    a hypothesis is compared with the `most` that are most like it, as some neighbours show something else: its score is
+    their mean CIDEr-D, one reference at a time. An ensemble compares every member's mean region. A picture that is
+    itself among those of `loader` finds its own captions: leave such pictures out of it.
 
     Raises ValueError if `neighbours` is not at least 1.
     """
 
-    def __init__(self, model: nn.Module, loader: Iterable, neighbours: int = 90, progress: bool = True):
+    def __init__(
+        self, model: nn.Module, loader: Iterable, neighbours: int = 90, most: int = 125, progress: bool = True
+    ):
         if neighbours < 1:
             raise ValueError(f"neighbours must be at least 1, not {neighbours}")
-        self.neighbours, self.images, captions, directions = neighbours, [], {}, []
+        self.neighbours, self.most = neighbours, most
+        self.images, captions, directions = [], {}, []
         device, was_training, _ = next(model.parameters()).device, model.training, model.eval()
         with torch.inference_mode():
             for batch in tqdm(loader, desc="neighbours", unit="batch", disable=not progress):
@@ -61,7 +65,10 @@ class Consensus:
 
     def choose(self, near: Sequence[int | str], hypotheses: Sequence[Hypothesis]) -> Hypothesis:
         """Of some hypotheses the one that the captions of these pictures agree with most; of equals the first."""
-        scored = [replace(h, score=self.cider.agreement(near, h.ids)) for h in hypotheses]
+        scored = []
+        for hypothesis in hypotheses:
+            alike = sorted(self.cider.alike(near, hypothesis.ids))[-self.most :]
+            scored.append(replace(hypothesis, score=sum(alike) / len(alike)))
         return max(scored, key=lambda h: h.score)
 
 

@@ -45,20 +45,20 @@ class CiderD:
 
     def __call__(self, image: Id, words: Sequence[Hashable]) -> float:
         """The score of a caption of this image, 0 to 10. KeyError for an image without references."""
-        return self.agreement([image], words)
+        alike = self.alike([image], words)
+        return sum(alike) / len(alike)
 
-    def agreement(self, images: Sequence[Id], words: Sequence[Hashable]) -> float:
-        """The score of a caption against the references of all of these images, 0 to 10. KeyError as above."""
+    def alike(self, images: Sequence[Id], words: Sequence[Hashable]) -> list[float]:
+        """A caption against every reference of these images alone, 0 to 10 each; a score is the mean of its own."""
         said, norms, length = self._vector(self._grams(words))
-        references = [reference for image in images for reference in self.references[image]]
-        score = 0.0
-        for true, true_norms, true_length in references:
+        scores = []
+        for true, true_norms, true_length in (reference for image in images for reference in self.references[image]):
             match = [0.0] * self.longest
             for gram in said.keys() & true.keys():
                 match[len(gram) - 1] += min(said[gram], true[gram]) * true[gram]
-            cosine = sum(m / (a * b) for m, a, b in zip(match, norms, true_norms, strict=True) if m)
-            score += cosine * math.exp(-((length - true_length) ** 2) / (2 * self.sigma**2))
-        return 10 * score / self.longest / len(references)
+            cosine = sum(m / (a * b) for m, a, b in zip(match, norms, true_norms, strict=True) if m) / self.longest
+            scores.append(10 * cosine * math.exp(-((length - true_length) ** 2) / (2 * self.sigma**2)))
+        return scores
 
     def _grams(self, words: Sequence[Hashable]) -> Counter:
         sizes = range(1, self.longest + 1)

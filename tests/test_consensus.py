@@ -54,17 +54,28 @@ def test_near_is_what_points_the_same_way(captioner, records, vocabulary):
         assert near[0] == image_id and len(set(near)) == 2
 
 
+def test_neighbours_that_show_something_else_have_no_say(captioner, loader_of, records, vocabulary):
+    """One caption that agrees wholly counts for more than many that agree a little."""
+    loader, train = loader_of("train"), records["train"]
+    whole, common = (hypothesis(ids) for ids in (vocabulary.encode(train[0].captions[0])[1:-1], [4, 5]))
+    every = [record.image_id for record in train]
+    alike = Consensus(captioner(), loader, progress=False).cider.alike
+    assert max(alike(every, whole.ids)) > max(alike(every, common.ids))
+    few = Consensus(captioner(), loader, most=1, progress=False).choose(every, [common, whole])
+    assert few.ids == whole.ids and few.score == pytest.approx(max(alike(every, whole.ids)))
+
+
 def test_only_what_the_beam_found_can_be_said(captioner, loader_of):
     """And a hypothesis keeps the model's own log-probabilities and looks, whatever it was chosen for."""
     model, val = captioner(seed=3), loader_of("val")
-    search = Consensus(model, loader_of("train"), neighbours=10_000, progress=False)
+    search = Consensus(model, loader_of("train"), neighbours=10_000, most=3, progress=False)
     said = decode(model, val, search, width=4, max_length=6)
     found = decode(model, val, beams, width=4, max_length=6)
     for image_id, chosen in said.items():
         same = next(h for h in found[image_id] if h.ids == chosen.ids)
         assert chosen.logprobs == same.logprobs and torch.equal(chosen.attention, same.attention)
-        agreement = [search.cider.agreement(search.images, h.ids) for h in found[image_id]]
-        assert chosen.score == pytest.approx(max(agreement))
+        alike = [sorted(search.cider.alike(search.images, h.ids))[-3:] for h in found[image_id]]
+        assert chosen.score == pytest.approx(max(sum(three) / 3 for three in alike))
 
 
 def test_batches_change_nothing(captioner, loader_of):
