@@ -36,7 +36,7 @@ class Config:
     image_size: int | None = None  # pixels; None: what the encoder was made for
     grid: int | None = 8  # regions per side; None: the encoder's own
     finetune: int | None = 0  # so many last blocks learn; 0: frozen, features are cached; None: all
-    detector_epochs: int = 14  # the `small` encoder first learns which words fit a picture (detector.py)
+    detector_epochs: int = 12  # the `small` encoder first learns which words fit a picture (detector.py)
     detector_rate: float = 6e-3
     detector_batch: int = 8  # pictures
 
@@ -64,8 +64,8 @@ class Config:
     # training
     epochs: int = 8
     learning_rate: float = 4e-3
-    tune_epochs: int = 15  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
-    tune_rate: float = 2e-3
+    tune_epochs: int = 12  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
+    tune_rate: float = 3e-3
     optimizer: str = "adamw"  # adamw, adam, sgd, rmsprop
     weight_decay: float = 0.3
     warmup: float = 0.05
