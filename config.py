@@ -59,6 +59,7 @@ class Config:
     # batches
     images_per_batch: int = 16
     captions_per_image: int = 2  # drawn anew each epoch; 5: all
+    views: int = 1  # of a training picture that are kept, if the encoder is frozen; each epoch draws one of them
     jitter: float = 0.06  # brightness, contrast and margins of training pictures vary by this share
 
     # training
@@ -311,6 +312,8 @@ def override(settings: Config, given: Mapping[str, str]) -> Config:
     settings = replace(settings, **values)
     if settings.select_on not in ("perplexity", "cider"):
         raise ValueError(f"--select-on takes perplexity or cider, not {settings.select_on!r}")
+    if settings.views < 1:
+        raise ValueError(f"--views must be 1 or more, not {settings.views}")
     of_decoders = {name for kind in DECODERS.values() for name in inspect.signature(kind).parameters}
     unknown = next((n for n in given if n in of_decoders and n not in settings.decoder_options()), None)
     if unknown is not None:

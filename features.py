@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 import files
 from coco import Record, open_image
-from data_loader import Transform, in_threads
+from data_loader import Transform, Varied, in_threads
 
 MARK_EVERY = 2.0  # seconds of work that a killed run may lose: the marks name every image, and go to the disk each time
 
@@ -69,11 +69,14 @@ class Features(Mapping):
 
 
 class _Pictures(Dataset):
-    def __init__(self, records: Sequence[Record], transform: Transform):
-        self.records, self.transform = records, transform
+    """The pictures from the `first` on, as they are (view 0) or varied: another view, other random numbers."""
+
+    def __init__(self, records: Sequence[Record], size: int, view: int, first: int):
+        self.records, self.view, self.first = records, view, first
+        self.transform = Varied(size) if view else Transform(size)
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.records) - self.first
 
     def __getitems__(self, numbers: Sequence[int]) -> list[tuple[torch.Tensor, str]]:
         """A batch, read on all cores."""
@@ -81,8 +84,10 @@ class _Pictures(Dataset):
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, str]:
         """A picture; or, where it cannot be read, a black one and why."""
+        place = self.first + i
         try:
-            return self.transform(open_image(self.records[i].path)), ""
+            picture = open_image(self.records[place].path)
+            return self.transform(picture, np.random.default_rng((self.view, place))), ""
         except ValueError as error:
             return torch.zeros(3, self.transform.size, self.transform.size, dtype=torch.uint8), str(error)
 
@@ -95,10 +100,10 @@ def fingerprint(encoder: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def file_of(folder: str | Path, encoder: torch.nn.Module, split: str) -> Path:
+def file_of(folder: str | Path, encoder: torch.nn.Module, split: str, view: int = 0) -> Path:
     """Where an encoder's features of a split lie in a run's folder, as in `resnet50-224px-7x7-train.npy`."""
-    side = round(encoder.seen_regions**0.5)
-    return Path(folder) / f"{encoder.name}-{encoder.image_size}px-{side}x{side}-{split}.npy"
+    side, of_view = round(encoder.seen_regions**0.5), f"-view{view}" if view else ""
+    return Path(folder) / f"{encoder.name}-{encoder.image_size}px-{side}x{side}-{split}{of_view}.npy"
 
 
 def extract(
@@ -112,8 +117,11 @@ def extract(
     replace: bool = False,
     progress: bool = True,
     broken: str = "skip",
+    view: int = 0,
 ) -> Features:
     """Run every record's picture through the encoder into `path` (.npy), going on where an earlier run was stopped.
+
+    View 0 is the whole picture; every other `view` a part of it, varied (data_loader.Varied), for training.
 
     Finished features of more images than these serve as they are. Features of other images (other ids, or files of
     other sizes) or of another encoder are refused, or with `replace` made anew: the right thing for an encoder of one's
@@ -137,7 +145,7 @@ def extract(
         "files": [record.path.stat().st_size if record.path.is_file() else None for record in records],
         "shape": list(shape),
         "encoder": encoder.seeing,
-        "fingerprint": fingerprint(encoder),
+        "fingerprint": fingerprint(encoder) + (f"-{view}" if view else ""),
         "broken": [],
         "done": 0,
     }
@@ -155,7 +163,7 @@ def extract(
     rows = _open(path, about, "r+")
     device = next(encoder.buffers()).device
     encoder.eval()
-    todo = _Pictures(records[about["done"] :], Transform(encoder.image_size))
+    todo = _Pictures(records, encoder.image_size, view, first=about["done"])
     bar = tqdm(total=len(records), initial=about["done"], unit="image", desc="features", disable=not progress)
 
     def mark() -> None:
@@ -193,7 +201,7 @@ def extract(
 def _other(before: dict, about: dict) -> str | None:
     """What earlier features are of, if they are not those that are asked for."""
     if before["fingerprint"] != about["fingerprint"]:
-        return "another encoder, or of one with other weights"
+        return "another encoder, of one with other weights, or another view"
     finished = before["done"] == len(before["image_ids"])
     if before["image_ids"] != about["image_ids"] and not (
         finished and set(about["image_ids"]) <= set(before["image_ids"])

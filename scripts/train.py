@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
                     jitter=cfg.jitter * learns,
                     part=bool(part),
                     broken=options.broken,
+                    views=cfg.views if learns else 1,
                 ),
                 images_per_batch=cfg.images_per_batch,
                 captions_per_image=cfg.captions_per_image if learns else 5,
@@ -224,6 +225,7 @@ def pictures(
     jitter: float = 0.0,
     part: bool = False,
     broken: str = "skip",
+    views: int = 1,
 ) -> dict:
     """What `get_loader` is to serve: the cached features of a frozen encoder, else the pictures themselves.
 
@@ -231,11 +233,14 @@ def pictures(
     """
     if not encoder.frozen:
         return {"transform": Transform(encoder.image_size, jitter)}
-    path = file_of(folder, encoder, records[0].split)
-    if part and not path.is_file():
-        path = file_of(folder, encoder, f"{records[0].split}-{len(records)}")
-    own = encoder.name == "small"
-    return {"features": extract(records, encoder, path, autocast=precision, replace=own, broken=broken)}
+    kept = []
+    for view in range(views):
+        path = file_of(folder, encoder, records[0].split, view)
+        if part and not path.is_file():
+            path = file_of(folder, encoder, f"{records[0].split}-{len(records)}", view)
+        how = {"autocast": precision, "replace": encoder.name == "small", "broken": broken, "view": view}
+        kept.append(extract(records, encoder, path, **how))
+    return {"features": kept}
 
 
 def count(text: str) -> int:

@@ -169,6 +169,16 @@ def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_capti
     assert "--consensus chooses among what a beam finds" in capsys.readouterr().err
 
 
+def test_a_run_learns_from_several_views_of_its_pictures(folder):
+    run = train.main([*QUICK, "--preset", "lstm", "--views", "2"])
+    kept = sorted(path.name for path in Path("runs/sample").glob("*-train*.npy"))
+    assert kept == ["small-128px-8x8-train-view1.npy", "small-128px-8x8-train.npy"]
+    assert not list(Path("runs/sample").glob("*-val-view*"))  # what is measured is seen as it is
+    assert checkpoint.load(run).about["settings"]["views"] == 2
+    with pytest.raises(SystemExit, match="--views must be 1 or more, not 0"):
+        train.main([*QUICK, "--views", "0"])
+
+
 def test_a_run_begins_with_another_ones_weights(folder):
     frozen = train.main([*QUICK, "--preset", "lstm"])
     how = [

@@ -9,7 +9,7 @@ import torch
 from PIL import ExifTags, Image
 
 from coco import open_image
-from data_loader import Batch, Transform, collate, get_loader, padded_share
+from data_loader import Batch, Transform, Varied, collate, get_loader, padded_share
 from training import token_loss
 from vocabulary import Vocabulary
 
@@ -60,6 +60,21 @@ def test_jitter_is_seeded_and_absent_at_evaluation():
 
 
 # --- the captions
+
+
+def test_a_view_is_most_of_the_picture_and_every_other_one_is_mirrored():
+    grey = np.linspace(40, 200, 90).astype(np.uint8)  # from left to right
+    picture = Image.fromarray(np.broadcast_to(grey[None, :, None], (60, 90, 3)).copy())
+    rising, shares = [], []
+    for seed in range(40):
+        pixels = Varied(32)(picture, np.random.default_rng(seed))
+        assert pixels.shape == (3, 32, 32) and pixels.dtype == torch.uint8
+        assert torch.equal(pixels, Varied(32)(picture, np.random.default_rng(seed)))
+        row = pixels[0, 16].float()
+        rising.append(bool(row[-1] > row[0]))
+        shares.append(float((row.max() - row.min()) / 160))
+    assert 10 < sum(rising) < 30
+    assert min(shares) > 0.5 and np.mean(shares) < 0.98 and len(set(shares)) > 20
 
 
 def test_a_caption_is_shifted_once_and_masked():
@@ -204,6 +219,23 @@ def test_features_are_served_instead_of_pictures(records, vocabulary):
     assert batch.images[:, 0, 0].tolist() == batch.image_ids
     with pytest.raises(ValueError, match=r"image 1 \(.*000001\.png\) has no features"):
         get_loader(records["train"], vocabulary, features=features)
+
+
+def test_each_epoch_draws_one_of_several_views(records, vocabulary):
+    train = records["train"]
+    views = [{r.image_id: np.full((4, 8), view, np.float16) for r in train} for view in range(3)]
+    loader = get_loader(train, vocabulary, features=views, images_per_batch=2, seed=1)
+    drawn = {}
+    for epoch in range(30):
+        for batch in epoch_of(loader, epoch):
+            for image_id, regions in zip(batch.image_ids, batch.images, strict=True):
+                assert len(regions.unique()) == 1
+                drawn.setdefault(image_id, []).append(int(regions[0, 0]))
+    assert drawn.keys() == views[0].keys() and all(set(of_one) == {0, 1, 2} for of_one in drawn.values())
+    assert len({tuple(of_one) for of_one in drawn.values()}) > 1
+    assert all(same(*pair) for pair in zip(epoch_of(loader, 5), epoch_of(loader, 5), strict=True))
+    with pytest.raises(ValueError, match="has no features"):
+        get_loader(train, vocabulary, features=[views[0], {}])
 
 
 def test_the_share_of_padding_is_counted_and_grouping_lowers_it(records, vocabulary):

@@ -70,6 +70,25 @@ def test_a_stopped_run_goes_on_and_ends_as_one_that_was_not(records, encoder, tm
     counter.remove()
 
 
+def test_views_differ_and_are_the_same_again(records, encoder, tmp_path):
+    """Also where the extraction was interrupted."""
+    train = records["train"]
+    whole, first, second = (
+        extract(train, encoder, tmp_path / f"{view}.npy", batch_size=2, progress=False, view=view) for view in range(3)
+    )
+    for image_id in whole:
+        assert not np.array_equal(first[image_id], whole[image_id])
+        assert not np.array_equal(first[image_id], second[image_id])
+    stop = stop_at(encoder, batch=1)
+    with pytest.raises(KeyboardInterrupt):
+        extract(train, encoder, tmp_path / "resumed.npy", batch_size=2, progress=False, view=1)
+    stop.remove()
+    again = extract(train, encoder, tmp_path / "resumed.npy", batch_size=2, progress=False, view=1)
+    assert all(np.array_equal(again[image_id], first[image_id]) for image_id in first)
+    with pytest.raises(ValueError, match="another view"):
+        extract(train, encoder, tmp_path / "0.npy", progress=False, view=1)
+
+
 def test_a_run_begun_anew_does_not_believe_the_marks_of_an_older_one(records, encoder, tmp_path):
     path = tmp_path / "train.npy"
     extract(records["train"], encoder, path, progress=False)
