@@ -154,7 +154,10 @@ class Keeper:
         for same, what in (
             (config == model.config, "model"),
             (words == self.vocabulary.words, "vocabulary"),
-            (of == self._of()[: len(of)], "dataset, seed or settings"),  # older files have dataset and seed, or neither
+            (
+                of == self._of()[: len(of)],
+                "dataset, seed or settings",
+            ),  # older files have only the first of these, or none
         ):
             if not same:
                 raise ValueError(f"{self.folder} holds a run of another {what}: delete it or choose another folder")
@@ -165,4 +168,4 @@ class Keeper:
         """What a run must have in common with the one it goes on with."""
         about = self.about or {}
         settings = {key: value for key, value in about.get("settings", {}).items() if key not in FREE}
-        return [about.get("dataset"), about.get("seed"), settings | {"begun with": about.get("begun_with")}]
+        return [about.get("dataset"), about.get("seed"), settings, about.get("begun_with")]

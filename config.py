@@ -59,7 +59,8 @@ class Config:
     # batches
     images_per_batch: int = 16
     captions_per_image: int = 2  # drawn anew each epoch; 5: all
-    views: int = 1  # of a training picture that are kept, if the encoder is frozen; each epoch draws one of them
+    views: int = 1  # of a training picture that are kept, if the encoder is frozen; each epoch draws one of them. All
+    # but the first are cropped and mirrored: not where captions say left. Each takes as much of the disk as the first
     jitter: float = 0.06  # brightness, contrast and margins of training pictures vary by this share
 
     # training

@@ -2,11 +2,11 @@
 
 Comes in: a captioner and a loader of the pictures that it learned from. Goes out: a search like those of decoding.py,
 which lets a beam propose and the captions of the nearest pictures choose (Devlin et al. 2015, "Exploring nearest
-neighbor approaches for image captioning"; Mao et al. 2015, "Learning like a child", section 5). What it does not know:
-text, files, scores of the captions it chooses.
+neighbor approaches for image captioning"; Mao et al. 2015, "Deep captioning with multimodal recurrent neural
+networks"). What it does not know: text, files, the references of the pictures it captions.
 
 A model ranks by probability, and the likeliest caption is a cautious one. The neighbours tell what people find worth
-saying of such pictures; and they cannot say what is not there, as only the model's own captions stand for election.
+saying of such pictures, and add no words of their own: only what the model said stands for election.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Consensus:
     their mean CIDEr-D, one reference at a time. An ensemble compares every member's mean region. A picture that is
     itself among those of `loader` finds its own captions: leave such pictures out of it.
 
-    Raises ValueError if `neighbours` is not at least 1.
+    Raises ValueError if `neighbours` or `most` is not at least 1.
     """
 
     def __init__(
         self, model: nn.Module, loader: Iterable, neighbours: int = 90, most: int = 125, progress: bool = True
     ):
-        if neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, not {neighbours}")
+        if min(neighbours, most) < 1:
+            raise ValueError(f"neighbours and most must be at least 1, not {neighbours} and {most}")
         self.neighbours, self.most = neighbours, most
         self.images, captions, directions = [], {}, []
         device, was_training, _ = next(model.parameters()).device, model.training, model.eval()

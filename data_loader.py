@@ -10,7 +10,7 @@ Nothing here depends on the number of workers: every random choice is seeded by 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
@@ -55,11 +55,10 @@ class Transform:
 
 
 class Varied(Transform):
-    """A photograph seen otherwise: three fifths of its area or more, in every other view mirrored, its light varied.
+    """A photograph seen otherwise: three fifths of its area or more, half of the time mirrored, its colours varied.
 
-    Left may become right and what a caption names may be cut off at the edge, which `Transform` never does. Where there
-    are only a few thousand photographs a decoder gains more by it than it loses; on the drawn sample, whose captions
-    say where things are, it does not.
+    Left may become right and what a caption names may be cut off at the edge, which `Transform` never does: not for the
+    drawn sample, whose captions say where things are.
     """
 
     def __call__(self, picture: Image.Image, random: np.random.Generator) -> Tensor:
@@ -163,20 +162,19 @@ class CaptionDataset(Dataset):
         return np.random.default_rng((self.seed, epoch, index, purpose))
 
 
-def in_threads(read: Callable, items: Iterable) -> list:
+def in_threads(read: Callable, items: Sequence) -> list:
     """read(item) for each, in their order, by as many threads as torch has: Pillow decodes in parallel.
 
-    Each takes one stretch of the items, this thread the last one: small pictures are mostly Python's own work, which
-    passing single ones to and fro would double.
+    Each takes one stretch of the items: small pictures are mostly Python's own work, which handing them out one by one
+    makes dearer.
     """
-    items = list(items)
-    threads = min(torch.get_num_threads(), max(1, len(items)))
+    threads = min(torch.get_num_threads(), len(items))
+    if threads < 2:
+        return [read(item) for item in items]
     ends = [len(items) * i // threads for i in range(threads + 1)]
-    *others, mine = (items[start:end] for start, end in pairwise(ends))
-    with ThreadPoolExecutor(threads) as pool:  # it starts a thread for each stretch, none for none
-        waiting = [pool.submit(lambda some: [read(item) for item in some], some) for some in others]
-        last = [read(item) for item in mine]
-        return [item for result in waiting for item in result.result()] + last
+    stretches = [items[start:end] for start, end in pairwise(ends)]
+    with ThreadPoolExecutor(threads) as pool:
+        return [one for done in pool.map(lambda some: [read(item) for item in some], stretches) for one in done]
 
 
 class ByLength(Sampler):
@@ -292,7 +290,8 @@ def get_loader(
     """
     if broken not in ("skip", "stop"):
         raise ValueError(f'broken says what to do with a picture that cannot be read: "skip" or "stop", not {broken!r}')
-    if (transform is None) == (features is None):
+    views = [] if features is None else [features] if isinstance(features, Mapping) else list(features)
+    if (transform is None) == (not views):
         raise ValueError(
             "get_loader takes pictures through `transform` or `features` from the cache: give one of the two"
         )
@@ -301,7 +300,6 @@ def get_loader(
     silent = next((r for r in records if not r.captions), None)
     if silent is not None:
         raise ValueError(f"image {silent.image_id} ({silent.path}) has no caption: leave it out before batching")
-    views = [] if features is None else [features] if isinstance(features, Mapping) else list(features)
     broken_in_view = {image_id: why for view in views for image_id, why in getattr(view, "broken", {}).items()}
     left_out = {r.image_id: broken_in_view[r.image_id] for r in records if r.image_id in broken_in_view}
     for why in left_out.values():  # already when their features were computed

@@ -69,7 +69,7 @@ class Features(Mapping):
 
 
 class _Pictures(Dataset):
-    """The pictures from the `first` on, as they are (view 0) or varied: another view, other random numbers."""
+    """The pictures from the `first` on, whole (view 0) or varied: another view, other random numbers."""
 
     def __init__(self, records: Sequence[Record], size: int, view: int, first: int):
         self.records, self.view, self.first = records, view, first
@@ -121,7 +121,7 @@ def extract(
 ) -> Features:
     """Run every record's picture through the encoder into `path` (.npy), going on where an earlier run was stopped.
 
-    View 0 is the whole picture; every other `view` a part of it, varied (data_loader.Varied), for training.
+    View 0 is the whole picture; 1, 2, ... are parts of it, varied (data_loader.Varied), for training.
 
     Finished features of more images than these serve as they are. Features of other images (other ids, or files of
     other sizes) or of another encoder are refused, or with `replace` made anew: the right thing for an encoder of one's
@@ -145,7 +145,8 @@ def extract(
         "files": [record.path.stat().st_size if record.path.is_file() else None for record in records],
         "shape": list(shape),
         "encoder": encoder.seeing,
-        "fingerprint": fingerprint(encoder) + (f"-{view}" if view else ""),
+        "fingerprint": fingerprint(encoder),
+        "view": view,
         "broken": [],
         "done": 0,
     }
@@ -201,7 +202,9 @@ def extract(
 def _other(before: dict, about: dict) -> str | None:
     """What earlier features are of, if they are not those that are asked for."""
     if before["fingerprint"] != about["fingerprint"]:
-        return "another encoder, of one with other weights, or another view"
+        return "another encoder, or of one with other weights"
+    if before["view"] != about["view"]:
+        return f"view {before['view']}, not {about['view']}"
     finished = before["done"] == len(before["image_ids"])
     if before["image_ids"] != about["image_ids"] and not (
         finished and set(about["image_ids"]) <= set(before["image_ids"])
@@ -261,7 +264,7 @@ def _about(path: Path) -> dict | None:
         return None
     try:
         about = json.loads(json_path.read_text(encoding="utf-8"))
-        about = {"files": [None] * len(about["image_ids"]), "broken": []} | about
+        about = {"files": [None] * len(about["image_ids"]), "broken": [], "view": 0} | about
         if (
             len(about["files"]) == len(about["image_ids"]) == about["shape"][0]
             and 0 <= about["done"] <= about["shape"][0]

@@ -49,7 +49,8 @@ class CiderD:
         return sum(alike) / len(alike)
 
     def alike(self, images: Sequence[Id], words: Sequence[Hashable]) -> list[float]:
-        """A caption against every reference of these images alone, 0 to 10 each; a score is the mean of its own."""
+        """A caption against each reference of these images, one at a time, 0 to 10; `__call__` is the mean over one
+        image's. KeyError as there."""
         said, norms, length = self._vector(self._grams(words))
         scores = []
         for true, true_norms, true_length in (reference for image in images for reference in self.references[image]):

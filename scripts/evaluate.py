@@ -84,7 +84,8 @@ def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[c
     """
     device = best_device(options.device)
     loaded = [checkpoint.load(folder, device) for folder in options.checkpoint]
-    vocabulary, settings = loaded[0].vocabulary, [one.about.get("settings", {}) for one in loaded]
+    vocabulary = loaded[0].vocabulary
+    settings = [one.about.get("settings", {}) | {"limit": one.about.get("limit")} for one in loaded]
     if any(other.vocabulary.words != vocabulary.words for other in loaded):
         raise ValueError("these checkpoints do not know the same words: no ensemble")
     model = loaded[0].model if len(loaded) == 1 else Ensemble([one.model for one in loaded]).eval()
@@ -104,16 +105,10 @@ def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[c
     part = options.limit is not None or options.split == "held-out"
     served = seen_by([one.model.encoder for one in loaded], records, dataset, device, part)
     loader = get_loader(records, vocabulary, **served, max_words=longest, shuffle=False, broken="stop")
-    scores = {"images": len(records), "perplexity": evaluate(model, loader, device, best_precision(device))}
     search, how = search_of(options)
     if options.consensus:
-        own, measured = first.get("dataset", "sample"), {record.path for record in records}
-        near = [record for record in learned_from(first, own) if record.path not in measured]
-        if not near:
-            raise ValueError("--consensus: all pictures that the model learned from are captioned here, none is left")
-        served = seen_by([one.model.encoder for one in loaded], near, own, device, part=True)
-        near = get_loader(near, vocabulary, **served, max_words=longest, shuffle=False)
-        search = Consensus(model, near, options.consensus)
+        search = among_neighbours(model, loaded, first, records, options)
+    scores = {"images": len(records), "perplexity": evaluate(model, loader, device, best_precision(device))}
     said = decode(model, loader, search, max_length=options.max_length or longest + 1, **how)
     captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
     metrics.save_results(file, captions)
@@ -141,7 +136,7 @@ def learned_by(settings: dict, dataset: str) -> list[str]:
 def learned_from(settings: dict, dataset: str) -> list[coco.Record]:
     """The pictures of a dataset that a model of these settings learned from."""
     cfg = parted(settings, dataset)
-    return part_of(records_of(cfg)[0], settings.get("subset"), cfg.seed)
+    return part_of(records_of(cfg)[0][: settings.get("limit")], settings.get("subset"), cfg.seed)
 
 
 def seen_by(encoders: list, records: list[coco.Record], dataset: str, device: torch.device, part: bool) -> dict:
@@ -163,6 +158,24 @@ def search_of(options: argparse.Namespace) -> tuple:
     if options.width == 1:
         return greedy, rules
     return beam, rules | {"width": options.width, "length_penalty": options.length_penalty}
+
+
+def among_neighbours(model, loaded: list, settings: dict, captioned: list[coco.Record], options) -> Consensus:
+    """A search among the pictures that a model of these settings learned from, less those that are captioned."""
+    dataset, out = settings.get("dataset", "sample"), {record.path.resolve() for record in captioned}
+    learned = learned_from(settings, dataset)
+    near = [record for record in learned if record.path.resolve() not in out]
+    if not near:
+        raise ValueError(
+            "--consensus: every picture that the model learned from is captioned here, no neighbour is left: "
+            "choose another --split, or a --limit"
+        )
+    part = any(settings.get(name) for name in ("hold_out", "subset", "limit"))
+    served = seen_by([one.model.encoder for one in loaded], learned, dataset, best_device(options.device), part)
+    longest = settings.get("caption_words", 20)
+    return Consensus(
+        model, get_loader(near, loaded[0].vocabulary, **served, max_words=longest, shuffle=False), options.consensus
+    )
 
 
 def about_objects(captions: Captions, records: list[coco.Record]) -> dict[str, float]:

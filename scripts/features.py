@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--broken", choices=("skip", "stop"), default="skip", help="pictures that cannot be read (default: skip)"
     )
+    parser.add_argument("--views", type=count, default=1, help="so many of each training picture (default: 1)")
     parser.add_argument("--limit", type=count, help="only the first so many images of each split")
     options = parser.parse_args(arguments)
     records = coco.load(options.dataset, instances=False)
@@ -49,17 +50,19 @@ def main(arguments: list[str] | None = None) -> None:
     encoder = EncoderCNN(options.encoder, weights, options.image_size, options.grid, finetune=0).to(device)
     for split in options.split or dict.fromkeys(record.split for record in records):
         of_split = [record for record in records if record.split == split][: options.limit]
-        path = file_of(home_of(options.dataset), encoder, split)
-        made = extract(
-            of_split,
-            encoder,
-            path,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            autocast=best_precision(device),
-            broken=options.broken,
-        )
-        print(f"{path}: {len(made):,} images, {made.shape[0]} regions of {made.shape[1]} numbers")
+        for view in range(options.views if split == "train" else 1):
+            path = file_of(home_of(options.dataset), encoder, split, view)
+            made = extract(
+                of_split,
+                encoder,
+                path,
+                batch_size=options.batch_size,
+                workers=options.workers,
+                autocast=best_precision(device),
+                broken=options.broken,
+                view=view,
+            )
+            print(f"{path}: {len(made):,} images, {made.shape[0]} regions of {made.shape[1]} numbers")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         "begun_with": options.begin_with,
         "settings": dataclasses.asdict(cfg),
         "seed": cfg.seed,
+        "limit": options.limit,
         "dataset": coco.fingerprint(train),
         "versions": {name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
     }

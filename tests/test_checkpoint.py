@@ -187,7 +187,7 @@ def test_the_state_of_an_older_run_which_recorded_less_still_goes_on(captioner, 
     keeper = Keeper(tmp_path, vocabulary, about)
     keeper.save_training(captioner(), {})
     state = torch.load(tmp_path / "training.pt", weights_only=True)
-    for recorded in (["a1", 0], []):
+    for recorded in (["a1", 0, {"learning_rate": 0.1}], ["a1", 0], []):
         torch.save(state | {"of": recorded}, tmp_path / "training.pt")
         assert keeper.load_training(captioner()) == {}
     torch.save(state | {"of": ["a1", 1]}, tmp_path / "training.pt")

@@ -157,20 +157,30 @@ def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_capti
     monkeypatch.setattr(evaluate, "Consensus", Noted)
     how = ["--checkpoint", run, "--consensus", "9"]
     assert evaluate.main([*how, "--split", "held-out"])["images"] == len(held)
-    evaluate.main([*how, "--split", "train", "--limit", "7"])
+    evaluate.main([*how, "--split", "train", "--limit", "7", "--dataset", str(Path("data/sample").absolute())])
     first = {record.image_id for record in coco.load("sample", "train")[:7]}
     assert set(made[0].images) == {r.image_id for r in learned} and made[0].neighbours == 9
     assert set(made[1].images) == {r.image_id for r in learned} - first
-    with pytest.raises(ValueError, match="all pictures that the model learned from are captioned here, none is left"):
+    with pytest.raises(
+        ValueError, match="every picture that the model learned from is captioned here, no neighbour is left"
+    ):
         evaluate.main([*how, "--split", "train"])
     for wrong in (["--width", "1"], ["--temperature", "1"], ["--consensus", "0"]):
         with pytest.raises(SystemExit):
             evaluate.main([*how, *wrong])
     assert "--consensus chooses among what a beam finds" in capsys.readouterr().err
+    few = str(train.main([*QUICK, "--preset", "lstm", "--limit", "4", "--name", "few"]))
+    evaluate.main(["--checkpoint", few, "--consensus", "9"])
+    assert set(made[-1].images) == {record.image_id for record in coco.load("sample", "train")[:4]}
 
 
-def test_a_run_learns_from_several_views_of_its_pictures(folder):
+def test_a_run_learns_from_several_views_of_its_pictures(folder, monkeypatch):
+    served, get_loader = [], train.get_loader
+    monkeypatch.setattr(
+        train, "get_loader", lambda *a, **how: served.append(len(how.get("features", ()))) or get_loader(*a, **how)
+    )
     run = train.main([*QUICK, "--preset", "lstm", "--views", "2"])
+    assert served == [0, 2, 1]  # the eye's pictures, the views of training, validation
     kept = sorted(path.name for path in Path("runs/sample").glob("*-train*.npy"))
     assert kept == ["small-128px-8x8-train-view1.npy", "small-128px-8x8-train.npy"]
     assert not list(Path("runs/sample").glob("*-val-view*"))  # what is measured is seen as it is

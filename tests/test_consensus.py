@@ -34,6 +34,7 @@ def test_the_caption_that_the_neighbours_agree_with_is_chosen(captioner, loader_
     likely, said = hypothesis(true[:1] * 3, score=-0.1), hypothesis(true, score=-5.0)
     chosen = consensus.choose(near, [likely, said])
     assert chosen.ids == said.ids and chosen.score == consensus.cider(near[0], said.ids) > 1
+    assert max(consensus.cider.alike(near, said.ids)) == pytest.approx(10)  # to the last word, `<end>`
 
 
 def test_among_equals_the_likeliest_stays(captioner, loader_of, records):
@@ -44,14 +45,20 @@ def test_among_equals_the_likeliest_stays(captioner, loader_of, records):
 
 
 def test_near_is_what_points_the_same_way(captioner, records, vocabulary):
-    model, random = captioner(), torch.Generator().manual_seed(0)
-    shape = (4, model.encoder.feature_size)
-    features = {r.image_id: torch.randn(shape, generator=random).numpy() for r in records["train"]}
+    """The mean region counts, not one of them; its direction, not its length."""
+    model = captioner().train()
+    v, other = torch.eye(model.encoder.feature_size)[:2]
+
+    def regions(mean):
+        return torch.stack([mean + 9 * other, mean - 9 * other, mean, mean])
+
+    shown = (v, 10 * v + 5 * other, 3 * v + other, other, -v, v - other)
+    features = {r.image_id: regions(mean).numpy() for r, mean in zip(records["train"], shown, strict=True)}
     loader = get_loader(records["train"], vocabulary, features=features, shuffle=False)
-    consensus = Consensus(model, loader, neighbours=2, progress=False)
-    for image_id, regions in features.items():
-        (near,) = consensus.nearest(3 * torch.from_numpy(regions).unsqueeze(0) + 0.1)
-        assert near[0] == image_id and len(set(near)) == 2
+    consensus = Consensus(model, loader, neighbours=3, progress=False)
+    (near,) = consensus.nearest(regions(3 * v).unsqueeze(0))
+    assert near == [records["train"][i].image_id for i in (0, 2, 1)]
+    assert model.training  # as it was
 
 
 def test_neighbours_that_show_something_else_have_no_say(captioner, loader_of, records, vocabulary):
@@ -90,10 +97,12 @@ def test_batches_change_nothing(captioner, loader_of):
 def test_an_ensemble_has_neighbours_too(captioner, loader_of, records):
     ensemble = Ensemble([captioner(seed=1), captioner(seed=2)])
     search = Consensus(ensemble, loader_of("train"), neighbours=2, progress=False)
-    assert search.directions.shape == (len(records["train"]), 2 * ensemble.models[0].encoder.feature_size)
+    alone = [Consensus(model, loader_of("train"), progress=False).directions for model in ensemble.models]
+    assert torch.equal(search.directions, torch.cat(alone, 1)) and not torch.equal(*alone)
     assert len(decode(ensemble, loader_of("val"), search, width=3, max_length=6)) == len(records["val"])
 
 
 def test_no_neighbours_are_refused(captioner, loader_of):
-    with pytest.raises(ValueError, match="neighbours must be at least 1, not 0"):
-        Consensus(captioner(), loader_of("train"), neighbours=0)
+    for how in ({"neighbours": 0}, {"most": 0}):
+        with pytest.raises(ValueError, match="neighbours and most must be at least 1, not "):
+            Consensus(captioner(), loader_of("train"), **how)

@@ -85,7 +85,7 @@ def test_views_differ_and_are_the_same_again(records, encoder, tmp_path):
     stop.remove()
     again = extract(train, encoder, tmp_path / "resumed.npy", batch_size=2, progress=False, view=1)
     assert all(np.array_equal(again[image_id], first[image_id]) for image_id in first)
-    with pytest.raises(ValueError, match="another view"):
+    with pytest.raises(ValueError, match="features of view 0, not 1: delete it"):
         extract(train, encoder, tmp_path / "0.npy", progress=False, view=1)
 
 
