@@ -26,7 +26,7 @@ $(INSTALLED): requirements.txt
 
 sample: $(INSTALLED)
 	@echo "Drawing the sample dataset, if it is not there yet"
-	@$(PY) sample_data.py "$${DATA:-data}/sample"
+	@$(PY) -m scripts.sample "$${DATA:-data}/sample"
 
 run: sample
 	@echo "Running the notebooks, top to bottom (some minutes)"

@@ -1,8 +1,8 @@
 """Records -> batches: the picture transform, grouping by length, collating, `get_loader`.
 
-Comes in: records (coco.py), a vocabulary, and either pictures or the features computed from them (features.py). Goes
-out: a DataLoader of `Batch`: N pictures with k captions each, the captions ordered by length. What it does not know:
-models.
+Comes in: records (dataset/coco.py), a vocabulary, and either pictures or the features computed from them
+(training/features.py). Goes out: a DataLoader of `Batch`: N pictures with k captions each, the captions ordered by
+length. What it does not know: models.
 
 Nothing here depends on the number of workers: every random choice is seeded by (seed, epoch, image).
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from coco import Record, open_image
+from dataset.coco import Record, open_image
 from vocabulary import Vocabulary
 
 

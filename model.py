@@ -1,4 +1,4 @@
-"""Pictures -> regions -> words: the encoder, attention, and the recurrent decoder (its siblings: decoders.py).
+"""Pictures -> regions -> words: the encoder, attention, and the recurrent decoder (its siblings: models/decoders.py).
 
 Comes in: pictures as bytes (uint8) or the regions of a feature map, and captions as word ids. Goes out: a score for
 every word of the vocabulary at every place of the caption, and where the model looked. What it does not know: files,
@@ -47,8 +47,8 @@ class EncoderCNN(nn.Module):
     learn (those without weights don't count); the others are frozen, and batch-norms keep their statistics everywhere.
     `finetune=None` trains the whole network, statistics too.
 
-    `forward` is `see` and then `stretch`. What `see` gives is worth keeping on disk (features.py): the grid of the
-    network, or the coarser one that was asked for; only a finer one (`grid=14` on 8 x 8) is made afterwards.
+    `forward` is `see` and then `stretch`. What `see` gives is worth keeping on disk (training/features.py): the grid of
+    the network, or the coarser one that was asked for; only a finer one (`grid=14` on 8 x 8) is made afterwards.
 
     Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for a missing file.
     """
@@ -504,7 +504,7 @@ class DecoderRNN(nn.Module):
 
     Every decoder of this project has three methods: `prepare` (once per picture), `step` (one word; for greedy, beam,
     sampling and training without teacher forcing) and `forward` (all words of known captions; equals the loop of
-    `step`). The others are in decoders.py; some are this one with another `start` or `logits`.
+    `step`). The others are in models/decoders.py; some are this one with another `start` or `logits`.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from typing import Any
 from nltk import __version__ as nltk_version
 from nltk.tokenize import NLTKWordTokenizer
 
-import files
+from dataset import files
 
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 

@@ -1,6 +1,6 @@
 """The attention explorer alone, as a web page of this computer: python -m scripts.app [--port 8866]
 
-Voilà serves app/explorer.ipynb on loopback, behind a token. Where there is no model of the sample yet, one is trained
+Voilà serves explorer/page.ipynb on loopback, behind a token. Where there is no model of the sample yet, one is trained
 first. Ctrl-C ends it.
 """
 
@@ -22,12 +22,12 @@ from jupyter_server.auth.identity import PasswordIdentityProvider, User
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.web import HTTPError
 
-import sample_data
-from coco import DATA
+from dataset.coco import DATA
+from dataset.sample import making
 from scripts import train
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOK = Path("app/explorer.ipynb")
+NOTEBOOK = Path("explorer/page.ipynb")
 # What the browser holds the page to: it may speak with this computer only. (Voilà would ask a CDN for an icon font.)
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: ws://127.0.0.1:*"
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=8866, help="on 127.0.0.1; 0: any free one (default: 8866)")
     options = parser.parse_args(arguments)
     if not (DATA / "sample").is_dir():
-        sample_data.make(DATA / "sample")
+        making.make(DATA / "sample")
     if not Path("runs/sample/model/model.safetensors").is_file():
         print("No model of the sample yet: training one, about ten minutes on two cores, only this time.", flush=True)
         train.main([])

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import torch
 
-import checkpoint
-import plots
-import visualize
-from coco import open_image
 from data_loader import Transform
-from decoding import beam, greedy
-from exploration import Exploration
+from dataset.coco import open_image
+from decoding.search import beam, greedy
+from decoding.trace import Exploration
+from figures import plots, visualize
 from model import best_device
+from models import checkpoint
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -13,15 +13,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import checkpoint
-import coco
-import config
-import files
-import plots
 from data_loader import Transform, get_loader
-from decoding import decode
+from dataset import coco, files
+from decoding.search import decode
+from figures import plots
 from model import best_device
+from models import checkpoint
 from scripts import evaluate, train
+from training import config
 
 SHARED = ("encoder", "weights", "image_size", "grid", "finetune", "subset", "threshold", "max_words", "caption_words")
 SHARED += ("images_per_batch", "captions_per_image", "jitter", "seed")

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-import files
+from dataset import files
 from vocabulary import SPECIALS, Vocabulary
 
 THEIRS = ("<NULL>", "<START>", "<END>", "<UNK>")  # our specials, in the same order

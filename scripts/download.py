@@ -25,8 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import coco
-import files
+from dataset import coco, files
 
 COCO = "http://images.cocodataset.org"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"

@@ -19,20 +19,19 @@ from pathlib import Path
 
 import torch
 
-import checkpoint
-import coco
-import config
-import files
-import metrics
-from consensus import Consensus
 from data_loader import Transform, get_loader
-from decoding import Ensemble, Hypothesis, beam, decode, greedy, sample
-from features import fingerprint
+from dataset import coco, files
+from decoding.consensus import Consensus
+from decoding.search import Ensemble, Hypothesis, beam, decode, greedy, sample
+from evaluation import metrics
+from evaluation.truth import counts_right, grounding, hallucination, relations_right, truthfulness
 from model import best_device
+from models import checkpoint
 from scripts.page import captions_page
 from scripts.train import count, home_of, part_of, pictures, records_of
-from training import best_precision, evaluate
-from truth import counts_right, grounding, hallucination, relations_right, truthfulness
+from training import config
+from training.features import fingerprint
+from training.loop import best_precision, evaluate
 from vocabulary import Vocabulary
 
 Captions = dict[int | str, str]
@@ -229,7 +228,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=count,
         metavar="N",
         help="of what the beam finds take the caption most like those of the N "
-        "most similar training pictures (consensus.py)",
+        "most similar training pictures (decoding/consensus.py)",
     )
     add("--temperature", type=float, help="draw the words at random instead; 1: as likely as the model has them")
     add("--top-p", type=float, default=1.0, help="draw among the likeliest words of so much probability (default: 1)")

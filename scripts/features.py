@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-import coco
-import config
-from features import extract, file_of
+from dataset import coco
 from model import EncoderCNN, best_device
 from scripts.train import count, home_of
-from training import best_precision
+from training import config
+from training.features import extract, file_of
+from training.loop import best_precision
 
 
 def main(arguments: list[str] | None = None) -> None:

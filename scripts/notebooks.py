@@ -31,7 +31,7 @@ from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 from traitlets import default
 
-import files
+from dataset import files
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from coco import Record, open_image
+from dataset.coco import Record, open_image
 
 SHOWN, WIDEST = 6, 240  # pictures in a row of the page, their longer side in pixels
 

@@ -10,9 +10,9 @@ import argparse
 
 import torch
 
-import config
-from decoders import DECODERS
 from model import EncoderCNN
+from models.decoders import DECODERS
+from training import config
 
 WORDS = 10_000  # about COCO's vocabulary; the decoders' sizes depend on it
 

@@ -1,8 +1,8 @@
 """Trains a captioner: python -m scripts.train [--dataset sample] [--preset NAME] [--any-setting value …]
 
-By default the preset that suits the dataset, on the drawn sample; config.py has them all. The best model by validation
-perplexity is kept in `runs/<dataset>/<name>`, history and curves beside it; the same command goes on where a stopped
-run ended.
+By default the preset that suits the dataset, on the drawn sample; training/config.py has them all. The best model by
+validation perplexity is kept in `runs/<dataset>/<name>`, history and curves beside it; the same command goes on where a
+stopped run ended.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import checkpoint
-import coco
-import config
-import files
-import plots
 from data_loader import Transform, get_loader
-from decoders import DECODERS
-from decoding import decode, greedy
-from detector import WordDetector, fit_detector
-from features import extract, file_of
-from metrics import statistics
+from dataset import coco, files
+from decoding.search import decode, greedy
+from evaluation.cider import CiderD
+from evaluation.metrics import statistics
+from figures import plots
 from model import Captioner, EncoderCNN, best_device
-from self_critical import CiderD, SelfCritical
-from training import Plan, best_precision, fit
+from models import checkpoint
+from models.decoders import DECODERS
+from training import config
+from training.features import extract, file_of
+from training.loop import Plan, best_precision, fit
+from training.pretraining import WordDetector, fit_detector
+from training.self_critical import SelfCritical
 from vocabulary import SPECIALS, Vocabulary
 
 
@@ -193,7 +193,7 @@ def words_of(cfg: config.Config, train: list[coco.Record]) -> Vocabulary:
 
 
 def learn_to_see(train, vocabulary: Vocabulary, cfg: config.Config, path: Path, device, precision, broken: str) -> None:
-    """The small encoder learns which words fit a picture (detector.py); its weights go to `path`."""
+    """The small encoder learns which words fit a picture (training/pretraining.py); its weights go to `path`."""
     encoder = EncoderCNN("small", image_size=cfg.image_size, finetune=None)
     varied = Transform(encoder.image_size, config.Config.jitter)
     loader = get_loader(
@@ -275,7 +275,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, config.C
         "--broken", choices=("skip", "stop"), default="skip", help="pictures that cannot be read (default: skip)"
     )
     parser.add_argument("--limit", type=count, help="only the first so many images of each split")
-    settings = parser.add_argument_group("settings (config.py says what they mean)")
+    settings = parser.add_argument_group("settings (training/config.py says what they mean)")
     for field in dataclasses.fields(config.Config):
         if field.name != "dataset":
             settings.add_argument(f"--{field.name.replace('_', '-')}", dest=f"set_{field.name}", metavar="VALUE")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from coco import Record, load
+from dataset.coco import Record, load
 from model import Captioner, DecoderRNN, EncoderCNN
 from vocabulary import Vocabulary
 
@@ -154,6 +154,6 @@ def course(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / name, folder / name)
     environment = {name: value for name, value in os.environ.items() if name != "DATA"}
-    for command in (["sample_data.py"], ["-m", "scripts.notebooks", "run"]):
+    for command in (["-m", "scripts.sample"], ["-m", "scripts.notebooks", "run"]):
         subprocess.run([sys.executable, *command], cwd=folder, env=environment, check=True)
     return folder, files

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md tells the truth: the arrows it draws are the imports there are, and the tests it names exist."""
+"""ARCHITECTURE.md tells the truth: the imports it draws are those there are, and the tests it names exist."""
 
 import ast
 import re
@@ -9,11 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-ROOMS = {path.stem for path in ROOT.glob("*.py")}
+PACKAGES = {path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")}
+LIBRARY = sorted(PACKAGES - {"scripts", "tests"})
+MODULES = {path.stem for path in ROOT.glob("*.py")}
+
+
+def sources(name: str) -> list[Path]:
+    """The files of a module at the root, or of a package with the packages inside it."""
+    return [ROOT / f"{name}.py"] if name in MODULES else sorted((ROOT / name).rglob("*.py"))
 
 
 def imports(source: str) -> set[str]:
-    """The modules that a source imports, wherever it does: at the top or inside a function."""
+    """The modules and packages that a source imports, wherever it does: at the top or inside a function."""
     nodes = list(ast.walk(ast.parse(source)))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
@@ -21,15 +28,15 @@ def imports(source: str) -> set[str]:
 
 
 def arrows(text: str) -> dict[str, set[str]]:
-    """The drawn arrows: in the block called `arrows`, a line `room -> room, room` for each room that imports others."""
+    """The drawn imports: in the block called `arrows`, a line `name -> name, name` for each that imports others."""
     block = re.search(r"^```arrows\n(.*?)^```", text, re.M | re.S)[1]
     return {left.strip(): set(re.findall(r"\w+", right)) for left, right in re.findall(r"(.+)->(.+)", block)}
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS | set(arrows(TEXT))))
-def test_imports_are_the_arrows_drawn(room):
-    found = imports((ROOT / f"{room}.py").read_text(encoding="utf-8"))
-    assert found & ROOMS == arrows(TEXT).get(room, set())
+@pytest.mark.parametrize("name", sorted({*MODULES, *LIBRARY, *arrows(TEXT)}))
+def test_imports_are_those_drawn(name):
+    found = set().union(*(imports(path.read_text(encoding="utf-8")) for path in sources(name)))
+    assert (found & {*MODULES, *LIBRARY}) - {name} == arrows(TEXT).get(name, set())
     assert not found & {"scripts", "tests"}, "the library knows neither its commands nor its tests"
 
 
@@ -37,9 +44,27 @@ def test_there_is_no_circle():
     tuple(TopologicalSorter(arrows(TEXT)).static_order())
 
 
-def test_every_room_is_in_the_picture():
+@pytest.mark.parametrize("name", LIBRARY)
+def test_there_is_no_circle_inside_a_package(name):
+    modules = {path.with_suffix("").relative_to(ROOT).as_posix().replace("/", "."): path for path in sources(name)}
+    inside = {}
+    for module, path in modules.items():
+        nodes = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)]
+        named = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+        inside[module] = (named | {node.module for node in nodes}) & set(modules)
+    tuple(TopologicalSorter(inside).static_order())
+
+
+def test_every_module_is_in_the_picture():
+    """Each file of the library stands in the picture under its folder, as in the listing."""
     picture = re.search(r"^```text\n(.*?)^```", TEXT, re.M | re.S)[1]
-    assert set(re.findall(r"\b(\w+)\.py\b", picture)) == ROOMS
+    shown, folder = set(), ""
+    for line in picture.splitlines():
+        if match := re.match(r"([\w/]*/)? *(\w+\.\w+)? ", line + " "):
+            folder = match[1] or ("" if match[2] and not line.startswith(" ") else folder)
+            shown |= {folder + match[2]} if match[2] else set()
+    there = {path.relative_to(ROOT).as_posix() for name in {*MODULES, *LIBRARY} for path in sources(name)}
+    assert shown == {path for path in there if not path.endswith("__init__.py")}
 
 
 def test_imports_are_found_wherever_they_stand():
@@ -50,9 +75,10 @@ def test_imports_are_found_wherever_they_stand():
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "docs/RELIABILITY.md"])
 def test_every_test_named_exists(page):
     named = re.findall(r"(test_\w+\.py)::(\w+)", (ROOT / page).read_text(encoding="utf-8"))
-    assert named, "each trap and promise names its test, as in `test_training.py::test_padding_is_not_in_the_loss`"
+    assert named, "each trap and promise names its test, as in `test_loop.py::test_padding_is_not_in_the_loss`"
+    paths = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
     tests = {
-        file: {node.name for node in ast.walk(ast.parse((ROOT / "tests" / file).read_text())) if hasattr(node, "name")}
+        file: {node.name for node in ast.walk(ast.parse(paths[file].read_text())) if hasattr(node, "name")}
         for file, _ in named
     }
     assert [f"{file}::{test}" for file, test in named if test not in tests[file]] == []

@@ -15,11 +15,11 @@ import pytest
 import torch
 from conftest import LONG
 
-import coco
-from coco import load
 from data_loader import Transform, get_loader
+from dataset import coco
+from dataset.coco import load
 from model import Captioner, DecoderRNN, EncoderCNN
-from training import Plan, fit
+from training.loop import Plan, fit
 from vocabulary import Vocabulary
 
 FILES = 1000 if LONG else 150

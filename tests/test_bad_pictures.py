@@ -19,10 +19,10 @@ import pytest
 from conftest import LONG
 from PIL import Image
 
-import features
-from coco import open_image
 from data_loader import Transform, get_loader
-from training import Plan, fit
+from dataset.coco import open_image
+from training import features
+from training.loop import Plan, fit
 
 FILES = 2000 if LONG else 250
 ROOT = Path(__file__).parents[1]
@@ -173,7 +173,7 @@ only_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measu
 READ = """
 import json, resource, signal, sys
 from pathlib import Path
-from coco import open_image
+from dataset.coco import open_image
 status = lambda name: int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0]) // 1024  # MB
 limit = (status("VmSize") + 2 * {memory}) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

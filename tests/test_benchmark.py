@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from checkpoint import Checkpoint
-from decoders import ShowAttendTell
-from decoding import beam
+from decoding.search import beam
 from model import AdditiveAttention, DecoderRNN, OverTime
+from models.checkpoint import Checkpoint
+from models.decoders import ShowAttendTell
 from scripts.benchmark.captioning import decided, random_regions
 from scripts.benchmark.exploring import costs
 from scripts.benchmark.gpu import gpu
 from scripts.benchmark.learning import random_batch
 from scripts.benchmark.table import compare
 from scripts.benchmark.textbook import textbook_beam, textbook_loss
-from training import token_loss
+from training.loop import token_loss
 
 TINY = {"regions": 9, "features": 7, "words": 30}
 

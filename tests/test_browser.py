@@ -23,8 +23,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
-import plots
-import sample_data
+from dataset.sample import making
+from figures import plots
 from scripts import app, train
 
 ROOT = Path(__file__).parents[1]
@@ -56,10 +56,10 @@ def place(tmp_path_factory) -> Path:
     """A folder with a tiny sample, a tiny trained model with attention and one without, the app, and a notebook."""
     folder = tmp_path_factory.mktemp("place")
     with contextlib.chdir(folder):
-        sample_data.make("data/sample", train=8, val=3, test=3)
+        making.make("data/sample", train=8, val=3, test=3)
         train.main([*QUICK, "--preset", "vgg19_gru", "--name", "model"])
         train.main([*QUICK, "--preset", "lstm", "--name", "no_attention"])
-    shutil.copytree(ROOT / "app", folder / "app")
+    shutil.copytree(ROOT / "explorer", folder / "explorer")
     setup = nbformat.read(ROOT / app.NOTEBOOK, as_version=4).cells[1].source.replace("%cd -q ..\n", "")
     cells = [setup, 'explore(captioners["model"], coco.load("sample", "test"))']
     write(folder / "explore.ipynb", cells)
@@ -429,7 +429,7 @@ def test_the_live_curve_stays_as_a_figure(browser, place, tmp_path):
     from playwright.sync_api import expect
 
     cell = """import time
-import plots
+from figures import plots
 from IPython.display import display
 chart, history = display(plots.learning([], 3), display_id=True), []
 for epoch in (1, 2, 3):

@@ -8,11 +8,11 @@ import torch
 import torchvision
 from conftest import Malicious
 
-from checkpoint import VERSION, Keeper, load, save
 from data_loader import Transform, get_loader
-from decoders import SpatialDecoder
-from decoding import decode
+from decoding.search import decode
 from model import Captioner, DecoderRNN, EncoderCNN
+from models.checkpoint import VERSION, Keeper, load, save
+from models.decoders import SpatialDecoder
 from vocabulary import Vocabulary
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 from pycocotools import mask as rle
 
-import coco
-from coco import Instance, fingerprint, load, open_image
+from dataset import coco
+from dataset.coco import Instance, fingerprint, load, open_image
 
 
 def edit(file: Path, change) -> None:
@@ -112,7 +112,7 @@ def test_records_travel_to_worker_processes(tiny_coco):
 def test_a_name_is_looked_up_under_DATA(tiny_coco, monkeypatch):
     monkeypatch.setattr(coco, "DATA", tiny_coco.parent)
     assert load("tiny", "val") == load(tiny_coco, "val")
-    with pytest.raises(FileNotFoundError, match=r"No dataset at .*nowhere: draw .*sample_data\.py.*DATA="):
+    with pytest.raises(FileNotFoundError, match=r"No dataset at .*nowhere: draw .*scripts\.sample.*DATA="):
         load("nowhere")
 
 

@@ -10,13 +10,13 @@ import torch
 from bs4 import BeautifulSoup
 from PIL import Image
 
-import checkpoint
-import coco
-import config
-import metrics
-import sample_data
-from consensus import Consensus
+from dataset import coco
+from dataset.sample import making
+from decoding.consensus import Consensus
+from evaluation import metrics
+from models import checkpoint
 from scripts import caption, compare, convert, evaluate, presets, train
+from training import config
 from vocabulary import Vocabulary
 
 QUICK = ["--hidden-size", "16", "--epochs", "2", "--images-per-batch", "4", "--detector-epochs", "1"]
@@ -26,7 +26,7 @@ QUICK = ["--hidden-size", "16", "--epochs", "2", "--images-per-batch", "4", "--d
 def folder(tmp_path, monkeypatch):
     """An empty working folder with a tiny sample in data/sample."""
     monkeypatch.chdir(tmp_path)
-    sample_data.make("data/sample", train=8, val=3, test=3)
+    making.make("data/sample", train=8, val=3, test=3)
     return tmp_path
 
 

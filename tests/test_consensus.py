@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from consensus import Consensus
 from data_loader import Transform, get_loader
-from decoding import END, Ensemble, Hypothesis, beams, decode
+from decoding.consensus import Consensus
+from decoding.search import END, Ensemble, Hypothesis, beams, decode
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from coco import open_image
 from data_loader import Batch, Transform, Varied, collate, get_loader, padded_share
-from training import token_loss
+from dataset.coco import open_image
+from training.loop import token_loss
 from vocabulary import Vocabulary
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
-import detector
 from data_loader import Transform, get_loader
-from decoders import DECODERS
-from decoding import END, PAD, START, UNK, Ensemble, Hypothesis, beam, beams, decode, greedy, sample
+from decoding.search import END, PAD, START, UNK, Ensemble, Hypothesis, beam, beams, decode, greedy, sample
 from model import Captioner, DecoderRNN
+from models.decoders import DECODERS
+from training.loop import pretraining
 from vocabulary import SPECIALS, Vocabulary
 
 FEATURES = (4, 6)  # R, E
@@ -389,4 +389,4 @@ def test_every_picture_of_a_split_gets_its_caption(records, vocabulary, captione
 
 def test_the_specials_have_the_same_ids_everywhere():
     assert tuple(map(Vocabulary().__getitem__, SPECIALS)) == (PAD, START, END, UNK)
-    assert (Vocabulary.pad, Vocabulary.start, Vocabulary.end, Vocabulary.unk) == tuple(range(detector.SPECIALS))
+    assert (Vocabulary.pad, Vocabulary.start, Vocabulary.end, Vocabulary.unk) == tuple(range(pretraining.SPECIALS))

@@ -3,8 +3,8 @@
 import torch
 
 from data_loader import Transform, get_loader
-from detector import WordDetector, fit_detector, said_of
 from model import EncoderCNN
+from training.pretraining import WordDetector, fit_detector, said_of
 
 
 def test_who_said_what_holds_words_and_no_specials():

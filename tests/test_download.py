@@ -22,8 +22,7 @@ from pathlib import Path
 import pytest
 from conftest import LONG
 
-import coco
-import files
+from dataset import coco, files
 from scripts import download
 
 ROOT = Path(__file__).parents[1]
@@ -461,7 +460,7 @@ def test_a_disk_that_fills_meanwhile_is_said(server, small_disk, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-import coco
+from dataset import coco
 from scripts import download
 coco.DATA = Path(sys.argv[1])
 download.MD5.clear()
@@ -496,7 +495,8 @@ def test_two_at_once_fetch_once(server, place):
 
 def test_a_lock_does_not_outlive_its_holder(tmp_path):
     lock = str(tmp_path / "lock")
-    code = f"import files, time\nwith files.locked({lock!r}, ''):\n print('in', flush=True); time.sleep(99)"
+    code = "import time\nfrom dataset import files\n"
+    code += f"with files.locked({lock!r}, ''):\n print('in', flush=True)\n time.sleep(99)"
     holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "in\n"
     threading.Timer(0.5, holder.kill).start()

@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-import explorer as explorer_module
-from checkpoint import Checkpoint
-from decoders import DECODERS
-from decoding import beam, beams, greedy, sample
-from exploration import PATCHES, Exploration, sights
-from explorer import MOST, explore
+from decoding.search import beam, beams, greedy, sample
+from decoding.trace import PATCHES, Exploration, sights
+from evaluation.truth import grounding
+from explorer import widget as explorer_module
+from explorer.widget import MOST, explore
+from figures.visualize import as_array, overlay
 from model import Captioner, EncoderCNN
-from truth import grounding
-from visualize import as_array, overlay
+from models.checkpoint import Checkpoint
+from models.decoders import DECODERS
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from coco import open_image
 from data_loader import Transform, get_loader
-from features import Features, extract
+from dataset.coco import open_image
 from model import EncoderCNN
+from training.features import Features, extract
 
 
 @pytest.fixture

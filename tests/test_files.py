@@ -16,10 +16,10 @@ import pytest
 import torch
 from conftest import LONG
 
-import checkpoint
-import files
-import metrics
-import sample_data
+from dataset import files
+from dataset.sample import making
+from evaluation import metrics
+from models import checkpoint
 from scripts import train
 from vocabulary import Vocabulary
 
@@ -137,7 +137,7 @@ def test_only_old_halves_of_the_same_file_are_removed(tmp_path):
 
 def test_two_processes_may_write_one_file(tmp_path):
     code = f"""
-import files, os, time
+import os, time; from dataset import files
 until = time.time() + 1
 while time.time() < until:
     files.write({str(tmp_path / "file")!r}, f"{{os.getpid() % 10}}" * 1_000_000)
@@ -200,7 +200,7 @@ def test_vocabularies_and_results_survive_a_full_disk(small_disk):
 def test_a_night_of_training_is_not_lost_to_a_disk(tmp_path, monkeypatch):
     """The command stops with a sentence where `training.pt` finds no room; the best model stays; then it goes on."""
     monkeypatch.chdir(tmp_path)
-    sample_data.make("data/sample", train=8, val=3, test=3)
+    making.make("data/sample", train=8, val=3, test=3)
     how = ["--preset", "show_attend_tell", "--hidden-size", "16", "--epochs", "2", "--detector-epochs", "1"]
     run = train.main(how)
     history = json.loads((run / "history.json").read_text())

@@ -24,7 +24,7 @@ HOST = """
 import functools, json, os, signal, sys, time
 from pathlib import Path
 import torch
-import sample_data
+from dataset.sample import making
 from scripts import train
 
 QUICK = ("--detector-epochs 1 --image-size 32 --grid 2 --hidden-size 16 --word-size 8 --attention-size 8 "
@@ -38,7 +38,7 @@ def run(folder, workers, precision):
     train.best_precision = lambda device: getattr(torch, precision) if precision != "float32" else None
     train.fit = functools.partial(train.fit, save_every=0)
     try:
-        sample_data.make("data/sample", train=22, val=5, test=0, size=64)
+        making.make("data/sample", train=22, val=5, test=0, size=64)
         train.main([*QUICK, "--device", "cpu", "--workers", str(workers)])
         os._exit(0)
     except BaseException:

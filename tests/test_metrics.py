@@ -19,10 +19,10 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from pycocotools.coco import COCO
 
-import files
-import metrics
-import sample_data
-from coco import load
+from dataset import files
+from dataset.coco import load
+from dataset.sample import making
+from evaluation import metrics
 from vocabulary import tokenize
 
 ODD = [  # captions as people type them
@@ -42,7 +42,7 @@ NO_JAVA = "SPICE needs Java: no `java` was found"
 def said_and_meant(tmp_path_factory) -> tuple[dict, dict]:
     """One caption of each of 60 drawn scenes, and one of the odd ones, against the other four."""
     folder = tmp_path_factory.mktemp("sample")
-    sample_data.make(folder / "sample", train=60, val=1, test=1)
+    making.make(folder / "sample", train=60, val=1, test=1)
     said, meant = {}, {}
     for i, record in enumerate(load(folder / "sample", "train")):
         first, *others = record.captions
@@ -90,12 +90,13 @@ def test_meteor_is_the_official_one_or_says_why_not(said_and_meant):
 def test_ctrl_c_ends_the_process_and_its_java(said_and_meant, tmp_path, monkeypatch):
     """In place of METEOR a process whose own child, as its Java would, goes on until it is killed."""
     lock, data = str(tmp_path / "lock"), metrics.JAVA["METEOR"][0]
-    java = f"import files, time\nwith files.locked({lock!r}, ''):\n open({lock + 'ed'!r}, 'w')\n time.sleep(60)"
+    java = "import time\nfrom dataset import files\n"
+    java += f"with files.locked({lock!r}, ''):\n open({lock + 'ed'!r}, 'w')\n time.sleep(60)"
     monkeypatch.setitem(
         metrics.JAVA, "METEOR", (data, f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {java!r}])")
     )
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    monkeypatch.setenv("PYTHONPATH", str(Path(metrics.__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
     def interrupt() -> None:
         while not Path(lock + "ed").exists():

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from test_architecture import LIBRARY
 from test_pages import offline_faults
 
 from scripts.notebooks import PROGRESS_BAR, WIDGET, WIDGET_NOTE, write_page
@@ -53,7 +54,8 @@ def test_it_imports_and_does_not_redefine(notebook):
     def defined(source: str) -> set[str]:
         return {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
 
-    library = set().union(*(defined(path.read_text(encoding="utf-8")) for path in ROOT.glob("*.py")))
+    paths = [*ROOT.glob("*.py"), *(path for package in LIBRARY for path in (ROOT / package).rglob("*.py"))]
+    library = set().union(*(defined(path.read_text(encoding="utf-8")) for path in paths))
     source = "\n".join(re.sub(r"^[%!].*", "", cell.source, flags=re.M) for cell in code_cells(notebook))
     assert defined(source) & library == set()
     assert not re.search(r"^class ", source, re.M)

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-import checkpoint
-import coco
-import config
-import sample_data
 from data_loader import Transform, get_loader
-from decoders import DECODERS
-from decoding import greedy
+from dataset import coco
+from dataset.sample import making
+from decoding.search import greedy
 from model import Captioner, EncoderCNN
-from training import Plan, evaluate, fit, scores_with_own_words, token_loss
+from models import checkpoint
+from models.decoders import DECODERS
+from training import config
+from training.loop import Plan, evaluate, fit, scores_with_own_words, token_loss
 from vocabulary import Vocabulary
 
 NAMED = [name for name in config.PRESETS if name not in ("sample", "photographs")]
@@ -118,7 +118,7 @@ def by_heart(name: str, records) -> tuple[Captioner, DataLoader, Vocabulary, con
 def eight(tmp_path_factory):
     """Eight scenes of the drawn sample, their captions different from each other."""
     folder = tmp_path_factory.mktemp("eight") / "sample"
-    sample_data.make(folder, train=12, val=1, test=1)
+    making.make(folder, train=12, val=1, test=1)
     records = coco.load(folder, "train", instances=False)
     return list({r.captions[0]: r for r in records}.values())[:8]
 

@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-import sample_data
-from sample_data import CATEGORIES, floor_perplexity, invent, make, scenes
-from sample_drawing import COLORS, paint
-from sample_grammar import (
+from dataset.sample import making
+from dataset.sample.drawing import COLORS, paint
+from dataset.sample.grammar import (
     CATEGORY_OF_KIND,
     Choice,
     Group,
@@ -31,6 +30,7 @@ from sample_grammar import (
     relations,
     sample,
 )
+from dataset.sample.making import CATEGORIES, floor_perplexity, invent, make, scenes
 
 SPLITS = {"train": 60, "val": 20, "test": 20}
 
@@ -219,14 +219,14 @@ def test_pictures_come_in_other_sizes() -> None:
 
 
 def test_an_interrupted_run_leaves_nothing_and_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, numbers = sample_data.write_split, {"train": 3, "val": 2, "test": 2}
+    whole, numbers = making.write_split, {"train": 3, "val": 2, "test": 2}
 
     def stop_at_val(folder: Path, split: str, *rest: int) -> None:
         if split == "val":
             raise KeyboardInterrupt
         whole(folder, split, *rest)
 
-    monkeypatch.setattr(sample_data, "write_split", stop_at_val)
+    monkeypatch.setattr(making, "write_split", stop_at_val)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "sample", **numbers)
     assert list(tmp_path.iterdir()) == []

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import checkpoint
-import config
-import sample_data
+from dataset.sample import making
+from models import checkpoint
 from scripts import caption, evaluate, features, train
+from training import config
 
 SMALL = {"hidden-size": 16, "word-size": 8, "attention-size": 8, "images-per-batch": 4}
 SHORT = {"epochs": 2, "detector-epochs": 1, "tune-epochs": 0}
@@ -23,7 +23,7 @@ QUICK = [part for name, value in (SMALL | SHORT).items() for part in (f"--{name}
 def folder(tmp_path, monkeypatch):
     """An empty working folder with a tiny sample in data/sample."""
     monkeypatch.chdir(tmp_path)
-    sample_data.make("data/sample", train=8, val=3, test=3)
+    making.make("data/sample", train=8, val=3, test=3)
     return tmp_path
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from checkpoint import Keeper
 from data_loader import Transform, get_loader
-from decoding import BANNED, END, START, decode, greedy
-from metrics import statistics
-from self_critical import CiderD, SelfCritical
-from training import Plan, fit
+from decoding.search import BANNED, END, START, decode, greedy
+from evaluation.cider import CiderD
+from evaluation.metrics import statistics
+from models.checkpoint import Keeper
+from training.loop import Plan, fit
+from training.self_critical import SelfCritical
 from vocabulary import tokenize
 
 

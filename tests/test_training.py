@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from checkpoint import Keeper, load
 from data_loader import Transform, get_loader
-from decoders import DECODERS, SpatialDecoder
-from decoding import greedy
+from decoding.search import greedy
 from model import Captioner, DecoderRNN, EncoderCNN
-from training import (
+from models.checkpoint import Keeper, load
+from models.decoders import DECODERS, SpatialDecoder
+from training.loop import (
     OPTIMIZERS,
     Plan,
     evaluate,

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-import coco
-import sample_data
-import sample_grammar
-from coco import Instance, Record
-from truth import (
+from dataset import coco
+from dataset.coco import Instance, Record
+from dataset.sample import grammar, making
+from evaluation.truth import (
     SYNONYMS,
     Look,
     colored_objects,
@@ -89,7 +88,7 @@ def test_a_mention_knows_its_place():
 
 
 def test_every_noun_of_the_sample_is_understood():
-    nouns = sample_grammar.category_of_noun()
+    nouns = grammar.category_of_noun()
     assert len(nouns) > 40 and set(nouns.values()) <= set(SYNONYMS)
     for noun, category in nouns.items():
         assert named(f"a small {noun}") == [(None, category)], noun
@@ -215,7 +214,7 @@ def test_relations_are_those_of_the_picture(caption, expected):
 
 
 def test_what_people_say_of_a_drawn_scene_is_right(tmp_path):
-    sample_data.make(tmp_path / "sample", train=0, val=100, test=0)
+    making.make(tmp_path / "sample", train=0, val=100, test=0)
     records = coco.load(tmp_path / "sample", "val")
     for captions in zip(*(record.captions for record in records), strict=True):
         said = dict(zip((record.image_id for record in records), captions, strict=True))

@@ -22,13 +22,12 @@ import pytest
 import torch
 from conftest import Malicious
 
-import checkpoint
-import coco
-import files
-import metrics
-from features import Features, extract
+from dataset import coco, files
+from evaluation import metrics
 from model import EncoderCNN
+from models import checkpoint
 from scripts import app, convert
+from training.features import Features, extract
 from vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -131,7 +130,12 @@ def calls(source: str):
 
 def sources() -> dict[str, str]:
     """The code of the library, the scripts and the notebooks, by path."""
-    paths = [path for pattern in ("*.py", "scripts/**/*.py", "*.ipynb", "app/*.ipynb") for path in ROOT.glob(pattern)]
+    paths = [
+        path
+        for pattern in ("*.py", "[!.b]*/**/*.py", "*.ipynb", "explorer/*.ipynb")
+        for path in ROOT.glob(pattern)
+        if path.relative_to(ROOT).parts[0] != "tests"
+    ]
     texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
     for name in (name for name in texts if name.endswith(".ipynb")):
         cells = json.loads(texts[name])["cells"]

@@ -13,8 +13,7 @@ from matplotlib.text import Text
 from nbclient import NotebookClient
 from PIL import Image, ImageDraw
 
-import plots
-import visualize
+from figures import plots, visualize
 
 WORDS = ["a", "red", "ball", "on", "the", "grass"]
 
@@ -384,12 +383,12 @@ def test_looks_shows_a_bar_for_each_word():
         plots.looks(["a", "b"], [0.5])
 
 
-def test_house_map_shows_four_notebooks_and_where_we_are():
+def test_course_map_shows_four_notebooks_and_where_we_are():
     for current in range(4):
-        bold = [text.get_text() for text in plots.house_map(current).axes[0].texts if text.get_weight() == "bold"]
+        bold = [text.get_text() for text in plots.course_map(current).axes[0].texts if text.get_weight() == "bold"]
         assert len(bold) == 1 and bold[0].startswith(str(current))
     with pytest.raises(ValueError, match="no 4"):
-        plots.house_map(4)
+        plots.course_map(4)
 
 
 def test_a_figure_fits_into_a_widget_with_its_text(picture):
@@ -403,7 +402,7 @@ def test_a_figure_fits_into_a_widget_with_its_text(picture):
 def test_figures_do_not_pile_up(picture):
     for _ in range(50):
         visualize.image_grid([picture])
-        plots.house_map(0)
+        plots.course_map(0)
     assert plt.get_fignums() == []
 
 
@@ -415,8 +414,8 @@ def test_photographs_stay_small_enough_for_a_notebook():
 
 
 def test_a_notebook_shows_a_figure_once_with_a_text_for_the_blind():
-    show = "plots.house_map(1)"
-    sources = ("import plots\n" + show, "%matplotlib inline\nimport matplotlib.pyplot", show)
+    show = "plots.course_map(1)"
+    sources = ("from figures import plots\n" + show, "%matplotlib inline\nimport matplotlib.pyplot", show)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
     (output,), _, (inline,) = (cell.outputs for cell in notebook.cells)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decoders import ShowAttendTell
-from decoding import END, beam
+from decoding.search import END, beam
+from models.decoders import ShowAttendTell
 from scripts.benchmark.learning import SIZES, random_decoder
 from scripts.benchmark.table import Clock, compare
 from scripts.benchmark.textbook import textbook_beam

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-import checkpoint
-import coco
-from explorer import explore
+from dataset import coco
+from explorer.widget import explore
+from models import checkpoint
 from scripts.benchmark.table import Clock, show
 
 MODEL = Path("runs/sample/model")  # what 2_Training leaves

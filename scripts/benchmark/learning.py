@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from data_loader import Batch
-from decoders import DECODERS, ShowAttendTell
+from models.decoders import DECODERS, ShowAttendTell
 from scripts.benchmark.table import Clock, compare, medians, show
 from scripts.benchmark.textbook import textbook_loss
-from training import best_precision, token_loss
+from training.loop import best_precision, token_loss
 
 # The sizes of the best-known PyTorch captioning tutorial.
 SIZES = {"regions": 14 * 14, "features": 2048, "size": 512, "words": 9490}
@@ -149,7 +149,7 @@ def memory() -> None:
 
 def peak(name: str) -> None:
     """Prints the megabytes before a step, and what it takes beyond them at its peak."""
-    from training import TokenLoss
+    from training.loop import TokenLoss
 
     batch, decoder = random_batch(), random_decoder()
     if name == "ours whole":

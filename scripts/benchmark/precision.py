@@ -7,13 +7,13 @@ import statistics
 
 import torch
 
-import config
 from data_loader import get_loader
-from decoders import DECODERS
 from model import Captioner, EncoderCNN
+from models.decoders import DECODERS
 from scripts.benchmark.table import Clock, show
 from scripts.train import home_of, learn_to_see, pictures, records_of, words_of
-from training import best_precision, fit
+from training import config
+from training.loop import best_precision, fit
 
 
 def precision(clock: Clock, quick: bool) -> None:

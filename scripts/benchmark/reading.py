@@ -11,14 +11,14 @@ import torch
 from nltk.tokenize import NLTKWordTokenizer
 from PIL import Image
 
-import coco
-from coco import Record, open_image
 from data_loader import Transform, get_loader, in_threads
-from features import extract
+from dataset import coco
+from dataset.coco import Record, open_image
 from model import Captioner, EncoderCNN
 from scripts.benchmark.learning import our_loss, random_decoder, step
 from scripts.benchmark.table import Clock, compare, medians, show
-from training import best_precision
+from training.features import extract
+from training.loop import best_precision
 from vocabulary import Vocabulary, tokenize
 
 
@@ -31,7 +31,7 @@ def captions_at_hand() -> tuple[list[str], str]:
             continue
         captions = [caption for record in records for caption in record.captions]
         return captions, f"{len(captions):,} captions of {dataset}"
-    raise FileNotFoundError("no captions to measure with: draw the sample with python sample_data.py")
+    raise FileNotFoundError("no captions to measure with: draw the sample with python -m scripts.sample")
 
 
 def text(clock: Clock, quick: bool) -> None:

@@ -1,7 +1,7 @@
 """Is the caption true, and did the model look at what it named?
 
-Comes in: captions as text, records with annotated objects (coco.py), attention maps as arrays. Goes out: numbers. What
-it does not know: models, tensors, files.
+Comes in: captions as text, records with annotated objects (dataset/coco.py), attention maps as arrays. Goes out:
+numbers. What it does not know: models, tensors, files.
 
 Truth: the objects that a caption names against the objects that are there (CHAIR; Rohrbach et al. 2018, arXiv
 1809.02156). Grounding: does attention's peak fall inside the mask of the thing named (the pointing game; Zhang et al.

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training import Plan
+from training.loop import Plan
 
 SPECIALS = 4  # <pad>, <start>, <end>, <unk>: no picture shows them
 

@@ -21,9 +21,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-import files
-from coco import Record, open_image
 from data_loader import Transform, Varied, in_threads
+from dataset import files
+from dataset.coco import Record, open_image
 
 MARK_EVERY = 2.0  # seconds of work that a killed run may lose: the marks name every image, and go to the disk each time
 

@@ -3,7 +3,7 @@
 Comes in: captions and references as text, by image id. Goes out: BLEU, ROUGE-L and CIDEr-D as COCO's evaluation counts
 them (pycocoevalcap's scorers over `vocabulary.tokenize`, without Java), with 95 % intervals; METEOR and SPICE where
 Java and their data are there; what the captions are like beside that. What it does not know: models, tensors, pictures,
-and whether a caption is true (truth.py).
+and whether a caption is true (evaluation/truth.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-import files
+from dataset import files
 from vocabulary import tokenize
 
 Id = int | str

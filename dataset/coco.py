@@ -389,7 +389,7 @@ def find(dataset: str | Path) -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(
-        f"No dataset at {DATA / dataset}: draw the sample with `python sample_data.py`, "
+        f"No dataset at {DATA / dataset}: draw the sample with `python -m scripts.sample`, "
         "or say where your datasets lie with the environment variable DATA=..."
     )
 

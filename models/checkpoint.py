@@ -18,9 +18,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-import files
-from decoders import build
+from dataset import files
 from model import Captioner, EncoderCNN
+from models.decoders import build
 from vocabulary import Vocabulary
 
 VERSION = 1

@@ -7,11 +7,10 @@ Comes in: a folder, how many pictures, a seed. Goes out:
     train/ val/ test/000000000042.jpg              the pictures
     sample.json                                    the arguments it was drawn with
 
-Here scenes are invented and files are written; `sample_drawing` paints, `sample_grammar` speaks. Each picture has a
+Here scenes are invented and files are written; drawing.py paints, grammar.py speaks. Each picture has a
 random generator of its own, so picture 42 is the same however many are drawn. It does not know what they are used for.
 """
 
-import argparse
 import json
 import math
 import shutil
@@ -24,8 +23,8 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from sample_drawing import HORIZON, UNITS, extent, paint
-from sample_grammar import CATEGORY_OF_KIND, FLYING, Box, Group, Scene, caption_logprob, grammar, sample
+from dataset.sample.drawing import HORIZON, UNITS, extent, paint
+from dataset.sample.grammar import CATEGORY_OF_KIND, FLYING, Box, Group, Scene, caption_logprob, grammar, sample
 
 VERSION = 2  # of the drawing: raise it when the same seed draws something else
 FIRST_ID = {"train": 1, "val": 100_001, "test": 200_001}  # ids are unique over the splits
@@ -269,11 +268,3 @@ def floor_perplexity(folder: str | Path, split: str) -> float:
         nll -= caption_logprob(said, known[entry["image_id"]])
         tokens += len(said) + 1
     return math.exp(nll / tokens)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Draw the sample dataset.")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("data/sample"))
-    for name, default in (("train", 2000), ("val", 400), ("test", 400), ("seed", 0), ("size", UNITS)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    make(**vars(parser.parse_args()))

@@ -153,7 +153,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 @dataclass
 class Plan:
-    """How long and how fast to learn. Plain numbers; the presets in config.py fill it in."""
+    """How long and how fast to learn. Plain numbers; the presets in training/config.py fill it in."""
 
     epochs: int = 10
     learning_rate: float = 1e-3
@@ -185,7 +185,7 @@ class Plan:
 
 
 class Keeper(Protocol):
-    """Where a run is kept (checkpoint.py has one). `fit` only calls these."""
+    """Where a run is kept (models/checkpoint.py has one). `fit` only calls these."""
 
     def save_best(self, model: nn.Module) -> None: ...
 
@@ -260,7 +260,7 @@ def fit(
     holds its weights. With a `keeper` the best is saved as soon as it is reached, and where to go on after each epoch
     and, within one, every `save_every` seconds: a run that was stopped goes on from there as if it had not been.
     `after_epoch` functions get the model and the history so far. `also` is one more loss of a batch, added to that of
-    the true words (self_critical.py has one); history and perplexity hold nothing of it.
+    the true words (training/self_critical.py has one); history and perplexity hold nothing of it.
     Raises FloatingPointError, naming the batch's images, if loss or gradient are no longer numbers; the model then
     holds its best weights so far, or those it began with. After KeyboardInterrupt it holds the best ones, too.
     """

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 
-from decoders import DECODERS
-from training import Plan
+from models.decoders import DECODERS
+from training.loop import Plan
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Config:
     image_size: int | None = None  # pixels; None: what the encoder was made for
     grid: int | None = 8  # regions per side; None: the encoder's own
     finetune: int | None = 0  # so many last blocks learn; 0: frozen, features are cached; None: all
-    detector_epochs: int = 12  # the `small` encoder first learns which words fit a picture (detector.py)
+    detector_epochs: int = 12  # the `small` encoder first learns which words fit a picture (training/pretraining.py)
     detector_rate: float = 6e-3
     detector_batch: int = 8  # pictures
 
     # decoder
-    decoder: str = "SpatialDecoder"  # a class of decoders.py; of the following it takes those that it knows
+    decoder: str = "SpatialDecoder"  # a class of models/decoders.py; of the following it takes those that it knows
     cell: str = "lstm"  # rnn, gru, lstm
     attention: str = "additive"  # none, additive, dot
     gate: bool = False  # a sigmoid on what is seen

@@ -1,8 +1,8 @@
 """The attention explorer: drag through a caption, see where the model looks, click another word and hear what follows.
 
 Comes in: one captioner or several by name, and pictures. Goes out: a widget for JupyterLab and Voilà, whose page side
-is explorer.js and explorer.css. All that a caption needs is prepared once and sent as images, so that moving the
-slider asks nothing of Python. What it does not know: how a caption is made (exploration.py).
+is explorer/widget.js and explorer/widget.css. All that a caption needs is prepared once and sent as images, so that
+moving the slider asks nothing of Python. What it does not know: how a caption is made (decoding/trace.py).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 import traitlets
 from PIL import Image, ImageFilter
 
-from coco import Record, open_image
-from exploration import Exploration, Telling, sights
-from visualize import Picture, as_array, data_url, overlay
+from dataset.coco import Record, open_image
+from decoding.trace import Exploration, Telling, sights
+from figures.visualize import Picture, as_array, data_url, overlay
 
 if TYPE_CHECKING:
-    from checkpoint import Checkpoint
+    from models.checkpoint import Checkpoint
 
 SIDE, SMALL, KEPT = 384, 112, 1024  # longest side in pixels: of the picture shown, a thumbnail, a picture brought along
 MOST = 8_000_000  # bytes of a picture brought along: Jupyter closes the connection at messages over 10 MB
@@ -62,8 +62,8 @@ def explore(
 class Explorer(anywidget.AnyWidget):
     """The widget. Traits tell the page what to show; what a person does comes back as events, see `receive`."""
 
-    _esm = Path(__file__).with_name("explorer.js")
-    _css = Path(__file__).with_name("explorer.css")
+    _esm = Path(__file__).with_name("widget.js")
+    _css = Path(__file__).with_name("widget.css")
     names = traitlets.List().tag(sync=True)  # of the captioners
     thumbnails = traitlets.List().tag(sync=True)  # {src, alt}
     picture = traitlets.Dict().tag(sync=True)  # {number, src, alt, said, annotated}

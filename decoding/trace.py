@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from data_loader import Transform
-from decoding import BANNED, START, beam, sample
-from truth import grounding, mentions
+from decoding.search import BANNED, START, beam, sample
+from evaluation.truth import grounding, mentions
 
 if TYPE_CHECKING:
-    from checkpoint import Checkpoint
-    from coco import Record
+    from dataset.coco import Record
+    from models.checkpoint import Checkpoint
 
 LIKELIEST = 5  # words shown for each place
 PATCHES = 8  # per side, of a picture whose patches are greyed one by one

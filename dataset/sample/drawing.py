@@ -13,7 +13,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from sample_grammar import FLYING, Box, Group, Scene
+from dataset.sample.grammar import FLYING, Box, Group, Scene
 
 UNITS = 128  # the scene's width and height
 HORIZON = 60  # where the ground begins

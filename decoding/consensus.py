@@ -1,9 +1,9 @@
 """Which of several captions would people give? The one most like those they gave to the pictures most alike.
 
-Comes in: a captioner and a loader of the pictures that it learned from. Goes out: a search like those of decoding.py,
-which lets a beam propose and the captions of the nearest pictures choose (Devlin et al. 2015, "Exploring nearest
-neighbor approaches for image captioning"; Mao et al. 2015, "Deep captioning with multimodal recurrent neural
-networks"). What it does not know: text, files, the references of the pictures it captions.
+Comes in: a captioner and a loader of the pictures that it learned from. Goes out: a search like those of
+decoding/search.py, which lets a beam propose and the captions of the nearest pictures choose (Devlin et al. 2015,
+"Exploring nearest neighbor approaches for image captioning"; Mao et al. 2015, "Deep captioning with multimodal
+recurrent neural networks"). What it does not know: text, files, the references of the pictures it captions.
 
 A model ranks by probability, and the likeliest caption is a cautious one. The neighbours tell what people find worth
 saying of such pictures, and add no words of their own: only what the model said stands for election.
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from decoding import Hypothesis, beams
-from self_critical import CiderD
+from decoding.search import Hypothesis, beams
+from evaluation.cider import CiderD
 
 
 class Consensus:

@@ -17,7 +17,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from visualize import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PURPLE, SKY, Figure, text_width
+from figures.visualize import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PURPLE, SKY, Figure, text_width
 
 RUNS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)
 DASHED = (0, (5, 4))
@@ -544,15 +544,15 @@ def looks(words: Sequence[str], shares: Sequence[float]) -> Figure:
 
 
 COURSE = (
-    ("0  Dataset", ("coco", "sample_data")),
+    ("0  Dataset", ("dataset",)),
     ("1  Preliminaries", ("vocabulary", "data_loader", "model")),
-    ("2  Training", ("detector", "training", "checkpoint")),
-    ("3  Inference", ("decoding", "metrics", "truth", "visualize")),
+    ("2  Training", ("models", "training")),
+    ("3  Inference", ("decoding", "evaluation", "explorer")),
 )
 
 
-def house_map(current: int) -> Figure:
-    """Where we are: the four notebooks in a row, the modules that each introduces, the current one in colour.
+def course_map(current: int) -> Figure:
+    """Where we are: the four notebooks in a row, what each introduces, the current one in colour.
 
     Raises ValueError if current is not 0, 1, 2 or 3.
     """

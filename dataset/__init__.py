@@ -1,0 +1,1 @@
+"""Files on disk -> records: layouts of datasets, pictures, and the drawn sample."""

@@ -1,0 +1,1 @@
+"""How a trained captioner writes: greedy, sampling, beam search, ensembles, consensus, traces."""

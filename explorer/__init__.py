@@ -1,0 +1,1 @@
+"""The attention explorer: a widget, and the page that `make app` serves."""

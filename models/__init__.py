@@ -1,0 +1,1 @@
+"""Encoders, decoders, and the folder that a trained captioner is kept in."""

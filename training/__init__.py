@@ -1,0 +1,1 @@
+"""How a captioner learns: settings, kept features, the loop, its losses."""

@@ -1,0 +1,64 @@
+"""Learning from one's own captions: one that scores above its siblings becomes likelier, one that scores below less so.
+
+Comes in: a model, a batch of pictures, and a reward: (image id, the ids said) -> a number, such as
+`evaluation.cider.CiderD`. Goes out: a loss to add to that of the true words. What it does not know: text, files,
+optimizers.
+
+Teacher forcing teaches the next true word; captions are judged whole, and no gradient leads through a score. Drawing
+captions gives one all the same (REINFORCE, Williams 1992): self-critical sequence training (Rennie et al. 2017), where
+what a caption should have reached is the mean of the other captions drawn of its picture (Luo 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data_loader import collate
+from decoding.search import START, sample
+
+Reward = Callable[[int | str, Sequence[int]], float]
+
+
+class SelfCritical:
+    """The loss of a batch whose captions the model draws itself, `samples` of each picture, `weight` times.
+
+    The mean over their words of -log p(word) * (the caption's reward - the mean reward of its siblings). Captions are
+    drawn without dropout, from torch's own random numbers.
+    """
+
+    def __init__(self, reward: Reward, weight: float, samples: int = 5, max_length: int = 21):
+        if samples < 2:
+            raise ValueError(f"a caption is compared with its siblings: draw at least 2 of each picture, not {samples}")
+        self.reward, self.weight, self.samples, self.max_length = reward, weight, samples, max_length
+
+    def __call__(self, model: nn.Module, batch) -> Tensor:
+        """A batch with `images` and `image_ids` -> a scalar; the true captions are not looked at."""
+        images, was_training = batch.images, model.training
+        model.eval()
+        with torch.inference_mode():
+            drawn = sample(model.decoder, model.regions(images), each=self.samples, max_length=self.max_length)
+        model.train(was_training)
+        captions = [[START, *hypothesis.ids] for hypothesis in drawn]
+        rows = [captions[i : i + self.samples] for i in range(0, len(captions), self.samples)]
+        unseen = torch.empty(0)  # the pictures stay where they are
+        own = collate([(image, unseen, of_image) for image, of_image in zip(batch.image_ids, rows, strict=True)])
+        own = replace(own, images=images).to(images.device)
+        logits, _ = model(own.images, own.inputs, own.image_of)
+        of_token = F.cross_entropy(logits.float(), own.targets, reduction="none")  # -log p
+        caption = torch.cat([torch.arange(running) for running in own.inputs.batch_sizes.tolist()])
+        better = self.advantage(own)[caption].to(of_token)
+        return self.weight * (better * of_token).mean()
+
+    def advantage(self, own) -> Tensor:
+        """How much more than its siblings each caption of a batch scored: (B,), on the CPU."""
+        pictures = own.image_of.tolist()
+        captions = own.captions[:, 1:].tolist()
+        scored = zip(pictures, captions, own.lengths.tolist(), strict=True)
+        reward = torch.tensor([float(self.reward(own.image_ids[n], words[:length])) for n, words, length in scored])
+        total = torch.zeros(len(own.image_ids)).index_add(0, torch.tensor(pictures), reward)
+        return reward - (total[pictures] - reward) / (self.samples - 1)
