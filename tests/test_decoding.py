@@ -11,7 +11,7 @@ from data_loader import Transform, get_loader
 from decoding.search import END, PAD, START, UNK, Ensemble, Hypothesis, beam, beams, decode, greedy, sample
 from model import Captioner, DecoderRNN
 from models.decoders import DECODERS
-from training.loop import pretraining
+from training import pretraining
 from vocabulary import SPECIALS, Vocabulary
 
 FEATURES = (4, 6)  # R, E

@@ -109,7 +109,8 @@ def test_a_limit_on_the_size_of_files_is_said(tmp_path):
 @pytest.mark.parametrize("seed", range(100 if LONG else 4))
 def test_killed_while_writing_the_file_is_the_old_or_the_new(tmp_path, seed):
     code = f"""
-import itertools, files
+import itertools
+from dataset import files
 for i in itertools.count():
     files.write_all({{{str(tmp_path / "a")!r}: bytes([i % 256]) * 3_000_000, {str(tmp_path / "b")!r}: b"b" * 1000}})
     print(i, flush=True)

@@ -301,7 +301,9 @@ def test_training_steps_give_their_memory_back():
 
 def test_starting_does_not_wait_for_torchvision():
     """It takes as long to import as torch: the sample's captioner is there without it."""
-    program = "import sys, checkpoint, explorer; print('torchvision' in sys.modules)"
+    program = (
+        "import sys; from models import checkpoint; from explorer import widget; print('torchvision' in sys.modules)"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1]
     )
