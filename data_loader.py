@@ -54,7 +54,7 @@ class Transform:
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-class Varied(Transform):
+class RandomCropFlip(Transform):
     """A photograph seen otherwise: three fifths of its area or more, half of the time mirrored, its colours varied.
 
     Left may become right and what a caption names may be cut off at the edge, which `Transform` never does: not for the
@@ -122,17 +122,19 @@ class CaptionDataset(Dataset):
         captions_per_image: int,
         max_words: int | None,
         seed: int,
-        keep: str | Path | None = None,
+        cache_dir: str | Path | None = None,
     ):
         self.records, self.transform, self.views = list(records), transform, views
         self.captions_per_image, self.seed = captions_per_image, seed
-        every = iter(vocabulary.encode_all([c for record in self.records for c in record.captions], max_words, keep))
+        every = iter(
+            vocabulary.encode_all([c for record in self.records for c in record.captions], max_words, cache_dir)
+        )
         self.encoded = [list(islice(every, len(record.captions))) for record in self.records]
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def chosen(self, epoch: int, index: int) -> list[list[int]]:
+    def captions_for(self, epoch: int, index: int) -> list[list[int]]:
         """The captions of one picture in one epoch: all, or `captions_per_image` of them drawn without replacement."""
         captions = self.encoded[index]
         if len(captions) <= self.captions_per_image:
@@ -156,7 +158,7 @@ class CaptionDataset(Dataset):
                 picture = self.transform(open_image(record.path), self._random(epoch, index, 1))
             except (ValueError, OSError) as error:  # whether to go on without it is for `Loader` to decide
                 picture = error
-        return record.image_id, picture, self.chosen(epoch, index)
+        return record.image_id, picture, self.captions_for(epoch, index)
 
     def _random(self, epoch: int, index: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch, index, purpose))
@@ -177,7 +179,7 @@ def in_threads(read: Callable, items: Sequence) -> list:
         return [one for done in pool.map(lambda some: [read(item) for item in some], stretches) for one in done]
 
 
-class ByLength(Sampler):
+class LengthBucketSampler(Sampler):
     """Batches of pictures whose captions are about equally long, in a new random order each epoch.
 
     With one caption an image the batches are pure length buckets, but for those of the pictures left over, too few of
@@ -198,7 +200,7 @@ class ByLength(Sampler):
         if self.shuffle:
             random = np.random.default_rng((self.dataset.seed, self.epoch))
             random.shuffle(order)
-            lengths = [[len(caption) for caption in self.dataset.chosen(self.epoch, i)] for i in order]
+            lengths = [[len(caption) for caption in self.dataset.captions_for(self.epoch, i)] for i in order]
             longest, total = np.array([max(of_image) for of_image in lengths]), np.array([sum(n) for n in lengths])
             by_length = np.lexsort((total, longest))
             order, steps = order[by_length], np.diff(longest[by_length])
@@ -277,16 +279,16 @@ def get_loader(
     seed: int = 0,
     workers: int = 0,
     broken: str = "skip",
-    keep: str | Path | None = None,
+    cache_dir: str | Path | None = None,
 ) -> Loader:
     """A DataLoader of `Batch`: `images_per_batch` pictures with up to `captions_per_image` captions each.
 
     The pictures come from the files through `transform`, or from `features` (image id -> (R, E)); give one of the two.
-    Several `features` are so many views of the same pictures: each epoch draws one for each picture.
-    Captions are cut at `max_words` words. A picture that cannot be read is left out and reported ("skip"), or ends the
-    epoch with its ValueError ("stop"); one that is missing always does, with FileNotFoundError. `keep` is a folder for
-    the captions' ids, which are then read when they are needed again.
-    Raises ValueError if there are no records, or one has no caption or features.
+    Several `features` are so many views of the same pictures: each epoch draws one for each picture. Captions are cut
+    at `max_words` words. A picture that cannot be read is left out and reported ("skip"), or ends the epoch with its
+    ValueError ("stop"); one that is missing always does, with FileNotFoundError. `cache_dir` is a folder for the
+    captions' ids, which are then read when they are needed again. Raises ValueError if there are no records, or one has
+    no caption or features.
     """
     if broken not in ("skip", "stop"):
         raise ValueError(f'broken says what to do with a picture that cannot be read: "skip" or "stop", not {broken!r}')
@@ -310,11 +312,11 @@ def get_loader(
     unseen = next((r for r in records for view in views if r.image_id not in view), None)
     if unseen is not None:
         raise ValueError(f"image {unseen.image_id} ({unseen.path}) has no features: extract those of this split")
-    dataset = CaptionDataset(records, vocabulary, transform, views, captions_per_image, max_words, seed, keep)
+    dataset = CaptionDataset(records, vocabulary, transform, views, captions_per_image, max_words, seed, cache_dir)
     return Loader(
         dataset,
         stop_at_broken=broken == "stop",
-        batch_sampler=ByLength(dataset, images_per_batch, shuffle),
+        batch_sampler=LengthBucketSampler(dataset, images_per_batch, shuffle),
         collate_fn=collate,
         num_workers=workers,
         worker_init_fn=_let_the_main_process_stop,
@@ -328,6 +330,6 @@ def padded_share(loader: Loader) -> float:
     """The share of a (B, T) rectangle that is padding, over one epoch of batches: the work that packing saves."""
     dataset, real, padded = loader.dataset, 0, 0
     for batch in loader.batch_sampler:
-        lengths = [len(caption) - 1 for epoch, index in batch for caption in dataset.chosen(epoch, index)]
+        lengths = [len(caption) - 1 for epoch, index in batch for caption in dataset.captions_for(epoch, index)]
         real, padded = real + sum(lengths), padded + max(lengths) * len(lengths)
     return 1 - real / padded

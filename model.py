@@ -47,8 +47,9 @@ class EncoderCNN(nn.Module):
     learn (those without weights don't count); the others are frozen, and batch-norms keep their statistics everywhere.
     `finetune=None` trains the whole network, statistics too.
 
-    `forward` is `see` and then `stretch`. What `see` gives is worth keeping on disk (training/features.py): the grid of
-    the network, or the coarser one that was asked for; only a finer one (`grid=14` on 8 x 8) is made afterwards.
+    `forward` is `forward_features` and then `resize_grid`. What `forward_features` gives is worth keeping on disk
+    (training/features.py): the grid of the network, or the coarser one that was asked for; only a finer one (`grid=14`
+    on 8 x 8) is made afterwards.
 
     Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for a missing file.
     """
@@ -86,12 +87,12 @@ class EncoderCNN(nn.Module):
         self.frozen_blocks.requires_grad_(False)
         self.eval()
         with torch.no_grad():  # one grey picture through the network tells R and E
-            probe = self.see(torch.full((1, 3, self.image_size, self.image_size), 128, dtype=torch.uint8))
+            probe = self.forward_features(torch.full((1, 3, self.image_size, self.image_size), 128, dtype=torch.uint8))
         self.train()
-        self.seen_regions = probe.shape[1]
-        self.regions, self.feature_size = self.stretch(probe).shape[1:]
-        stretched = self.regions != self.seen_regions
-        self.seeing = self.config | ({"grid": None} if stretched else {})  # what the kept features depend on
+        self.feature_regions = probe.shape[1]
+        self.regions, self.feature_size = self.resize_grid(probe).shape[1:]
+        stretched = self.regions != self.feature_regions
+        self.cache_key = self.config | ({"grid": None} if stretched else {})  # what the kept features depend on
 
     @property
     def frozen_blocks(self) -> nn.Sequential:
@@ -119,9 +120,9 @@ class EncoderCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, H, W) uint8 -> regions (N, R, E), row by row from the top left."""
-        return self.stretch(self.see(images))
+        return self.resize_grid(self.forward_features(images))
 
-    def see(self, images: Tensor) -> Tensor:
+    def forward_features(self, images: Tensor) -> Tensor:
         """As `forward`, but on the network's own grid where `grid` is finer: (N, R', E)."""
         if images.dtype != torch.uint8:
             raise ValueError(
@@ -133,8 +134,10 @@ class EncoderCNN(nn.Module):
             x = F.adaptive_avg_pool2d(x, self.grid)
         return x.flatten(2).transpose(1, 2)  # (N, R', E)
 
-    def stretch(self, regions: Tensor) -> Tensor:
-        """What `see` gave (N, R', E) -> regions (N, R, E); each of a finer grid is the mean of those it overlaps."""
+    def resize_grid(self, regions: Tensor) -> Tensor:
+        """What `forward_features` gave (N, R', E) -> regions (N, R, E); each of a finer grid is the mean of those it
+        overlaps.
+        """
         if self.grid is None or self.grid**2 == regions.shape[1]:
             return regions
         side = round(regions.shape[1] ** 0.5)
@@ -480,7 +483,7 @@ class Prefixes(torch.autograd.Function):
         return total, None
 
 
-class Memory(NamedTuple):
+class EncodedImages(NamedTuple):
     """What does not depend on the words, computed by `prepare` once per picture; N rows, or B when gathered."""
 
     state: State  # the first state, each (N, D)
@@ -488,10 +491,10 @@ class Memory(NamedTuple):
     keys: Tensor  # (N, R, A) what attention compares with
     picture: Tensor | None = None  # (N, ...) what the whole picture adds to every step
 
-    def rows(self, index: Tensor | slice) -> Memory:
+    def rows(self, index: Tensor | slice) -> EncodedImages:
         """The memory of some pictures only, or of each caption's picture."""
         picture = None if self.picture is None else self.picture[index]
-        return Memory(tuple(s[index] for s in self.state), self.regions[index], self.keys[index], picture)
+        return EncodedImages(tuple(s[index] for s in self.state), self.regions[index], self.keys[index], picture)
 
 
 class DecoderRNN(nn.Module):
@@ -504,7 +507,7 @@ class DecoderRNN(nn.Module):
 
     Every decoder of this project has three methods: `prepare` (once per picture), `step` (one word; for greedy, beam,
     sampling and training without teacher forcing) and `forward` (all words of known captions; equals the loop of
-    `step`). The others are in models/decoders.py; some are this one with another `start` or `logits`.
+    `step`). The others are in models/decoders.py; some are this one with another `init_hidden_state` or `logits`.
     """
 
     def __init__(
@@ -530,7 +533,7 @@ class DecoderRNN(nn.Module):
         self.project = nn.Linear(feature_size, project) if project else nn.Identity()
         self.first = nn.Linear(region_size, self.cell.states * hidden_size)
         self.embedding = nn.Embedding(vocabulary_size, word_size)
-        self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
+        self.lm_head = nn.Linear(hidden_size, vocabulary_size)
         if make_attention is None:
             self.attention = None
             self.sequence = self.cell.sequence(word_size, hidden_size, batch_first=True)
@@ -542,21 +545,21 @@ class DecoderRNN(nn.Module):
             self.splits = [gates, self.attention.query_size, region_size if gate else 0]
             self.from_hidden = nn.Linear(hidden_size, sum(self.splits))
 
-    def prepare(self, features: Tensor) -> Memory:
+    def prepare(self, features: Tensor) -> EncodedImages:
         """Regions (N, R, E) -> all that can be computed before the first word."""
         regions = self.dropout(self.project(features))  # (N, R, project or E)
-        state, regions = self.start(regions), as_multiplied(regions)
-        return Memory(state, regions, self.attention.keys(regions) if self.attention else regions[:, :0])
+        state, regions = self.init_hidden_state(regions), as_multiplied(regions)
+        return EncodedImages(state, regions, self.attention.keys(regions) if self.attention else regions[:, :0])
 
-    def start(self, regions: Tensor) -> State:
+    def init_hidden_state(self, regions: Tensor) -> State:
         """The first state, from the mean region (Xu et al. 2015, section 3.1.2): regions (N, R, E) -> each (N, D)."""
         return torch.tanh(self.first(regions.mean(1))).chunk(self.cell.states, -1)
 
     def logits(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
         """States (L, D), what was seen (L, E) or None, the words before, embedded (L, W) -> scores (L, V)."""
-        return self.vocabulary(self.dropout(hidden))
+        return self.lm_head(self.dropout(hidden))
 
-    def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor | None]:
+    def step(self, words: Tensor, state: State, memory: EncodedImages) -> tuple[Tensor, State, Tensor | None]:
         """One word: the last words (B,) -> scores for the next (B, V), the state after, where it looked (B, R) or None.
 
         B is N or a multiple of it, the K captions of a picture behind each other; the regions are not repeated for
@@ -633,7 +636,7 @@ class Captioner(nn.Module):
 
     def regions(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, H, W) uint8, or features (N, R', E) that the encoder has seen -> regions (N, R, E)."""
-        return self.encoder(images) if images.dtype == torch.uint8 else self.encoder.stretch(images.float())
+        return self.encoder(images) if images.dtype == torch.uint8 else self.encoder.resize_grid(images.float())
 
     def forward(self, images: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pictures or features, and known captions -> scores (L, V) and attention (L, R); see the decoder's forward."""

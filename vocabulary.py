@@ -153,14 +153,14 @@ class Vocabulary:
         return [self.start, *ids, self.end]
 
     def encode_all(
-        self, captions: Sequence[str], max_words: int | None = None, keep: str | Path | None = None
+        self, captions: Sequence[str], max_words: int | None = None, cache_dir: str | Path | None = None
     ) -> list[list[int]]:
-        """`encode` for each caption. What was made for the same captions is read again from the folder `keep`."""
-        if keep is None:
+        """`encode` for each caption. What was made for the same captions is read again from the folder `cache_dir`."""
+        if cache_dir is None:
             return [self.encode(caption, max_words) for caption in captions]
         digest = sha256(Path(__file__).read_bytes())  # this and NLTK tell how words are split
         digest.update(json.dumps([nltk_version, self.fingerprint, max_words, list(captions)]).encode())
-        path = Path(keep) / f"captions-{digest.hexdigest()[:16]}.json"
+        path = Path(cache_dir) / f"captions-{digest.hexdigest()[:16]}.json"
         try:
             encoded = json.loads(path.read_bytes())
             if isinstance(encoded, list) and len(encoded) == len(captions):

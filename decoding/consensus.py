@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from decoding.search import Hypothesis, beams
+from decoding.search import Hypothesis, beam_search
 from evaluation.cider import CiderD
 
 
 class Consensus:
-    """A search: of all that `beams` finds for a picture, the hypothesis that agrees most with its neighbours' captions.
+    """A search: of all that `beam_search` finds for a picture, the hypothesis that agrees most with its neighbours'
+    captions.
 
     Near is a picture whose mean region points the same way (cosine). Of the captions of the `neighbours` nearest ones
     a hypothesis is compared with the `most` that are most like it, as some neighbours show something else: its score is
@@ -53,8 +54,10 @@ class Consensus:
         self.cider = CiderD(captions)
 
     def __call__(self, decoder: nn.Module, features: Tensor | list[Tensor], **options) -> list[Hypothesis]:
-        """Regions (N, R, E), for an ensemble one of each member, and what `beams` takes -> a hypothesis per picture."""
-        found = beams(decoder, features, **options)
+        """Regions (N, R, E), for an ensemble one of each member, and what `beam_search` takes -> a hypothesis per
+        picture.
+        """
+        found = beam_search(decoder, features, **options)
         return [self.choose(near, of_one) for near, of_one in zip(self.nearest(features), found, strict=True)]
 
     def nearest(self, features: Tensor | list[Tensor]) -> list[list[int | str]]:

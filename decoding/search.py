@@ -1,7 +1,7 @@
 """From scores to captions: greedy, sampling, beam search, and several models as one, over any decoder.
 
 Comes in: a decoder with `prepare` and `step`, and the regions of N pictures. Goes out: a `Hypothesis` per picture:
-word ids, the log-probability of each, and where the model looked for it. What it does not know: words as text,
+word ids, the log-probability of num_samples, and where the model looked for it. What it does not know: words as text,
 pictures, files.
 
 What may be said at all are the `Rules`, the same for every search. The log-probabilities returned are the model's own,
@@ -44,33 +44,33 @@ class Rules:
 
     max_length: int = 20  # ids at most, `<end>` counted; a caption without `<end>` is not finished
     min_length: int = 1  # words at least before `<end>`
-    no_repeat: int = 0  # no run of so many words occurs twice; 0: it may
+    no_repeat_ngram_size: int = 0  # no run of so many words occurs twice; 0: it may
     banned: Iterable[int] = BANNED  # ids that are never said
     prefix: Sequence[int] = ()  # ids that the caption begins with, whatever the other rules say
 
     def __post_init__(self) -> None:
-        if self.max_length < 1 or self.min_length < 0 or self.no_repeat < 0:
+        if self.max_length < 1 or self.min_length < 0 or self.no_repeat_ngram_size < 0:
             raise ValueError(
-                "max_length must be at least 1, min_length and no_repeat at least 0, "
-                f"not {self.max_length}, {self.min_length} and {self.no_repeat}"
+                "max_length must be at least 1, min_length and no_repeat_ngram_size at least 0, "
+                f"not {self.max_length}, {self.min_length} and {self.no_repeat_ngram_size}"
             )
 
-    def allowed(self, logits: Tensor, said: Tensor) -> Tensor:
-        """Scores (B, V) after the words `said` (B, t) -> log-probabilities (B, V), -inf for what may not be said."""
+    def allowed(self, logits: Tensor, generated: Tensor) -> Tensor:
+        """Scores (B, V) after the words `generated` (B, t) -> log-probabilities (B, V); forbidden: -inf."""
         logprobs = logits.float().log_softmax(-1)
-        if said.shape[1] < len(self.prefix):
-            word = self.prefix[said.shape[1]]
+        if generated.shape[1] < len(self.prefix):
+            word = self.prefix[generated.shape[1]]
             only = torch.full_like(logprobs, -torch.inf)
             only[:, word] = logprobs[:, word]
             return only
         end = logprobs[:, END].clone()
         logprobs[:, list(self.banned)] = -torch.inf
-        if said.shape[1] < self.min_length:
+        if generated.shape[1] < self.min_length:
             logprobs[:, END] = -torch.inf
-        n = self.no_repeat
-        if 0 < n <= said.shape[1]:
-            runs = said.unfold(1, n, 1)  # (B, t - n + 1, n)
-            begun = (runs[..., :-1] == said[:, said.shape[1] - n + 1 :].unsqueeze(1)).all(-1)
+        n = self.no_repeat_ngram_size
+        if 0 < n <= generated.shape[1]:
+            runs = generated.unfold(1, n, 1)  # (B, t - n + 1, n)
+            begun = (runs[..., :-1] == generated[:, generated.shape[1] - n + 1 :].unsqueeze(1)).all(-1)
             rows, places = begun.nonzero(as_tuple=True)
             logprobs[rows, runs[rows, places, -1]] = -torch.inf
         mute = logprobs.amax(-1) == -torch.inf
@@ -96,7 +96,7 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float = 1.0,
-    each: int = 1,
+    num_samples: int = 1,
     generator: torch.Generator | None = None,
     **rules,
 ) -> list[Hypothesis]:
@@ -104,12 +104,12 @@ def sample(
 
     Drawn among the `top_k` likeliest words only (Fan et al. 2018), and among the fewest that together have the
     probability `top_p` (nucleus sampling, Holtzman et al. 2020). A `generator` with a seed draws the same again. With
-    `each` there are so many of each picture, behind each other.
+    `num_samples` there are so many of each picture, behind each other.
     """
-    if not temperature > 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1) or each < 1:
+    if not temperature > 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1) or num_samples < 1:
         raise ValueError(
-            "temperature must be positive, top_p in (0, 1], top_k and each at least 1, "
-            f"not {temperature}, {top_p}, {top_k} and {each}"
+            "temperature must be positive, top_p in (0, 1], top_k and num_samples at least 1, "
+            f"not {temperature}, {top_p}, {top_k} and {num_samples}"
         )
 
     def draw(logprobs: Tensor) -> Tensor:
@@ -122,28 +122,28 @@ def sample(
             probabilities[:, top_k:] = 0.0
         return words.gather(1, probabilities.multinomial(1, generator=generator)).squeeze(1)
 
-    return _write(decoder, features, draw, Rules(**rules), each)
+    return _write(decoder, features, draw, Rules(**rules), num_samples)
 
 
 @torch.inference_mode()
 def _write(
-    decoder: nn.Module, features: Tensor, choose: Callable[[Tensor], Tensor], rules: Rules, each: int = 1
+    decoder: nn.Module, features: Tensor, choose: Callable[[Tensor], Tensor], rules: Rules, num_samples: int = 1
 ) -> list[Hypothesis]:
     memory = decoder.prepare(features)
-    state = tuple(s.repeat_interleave(each, dim=0) for s in memory.state)
+    state = tuple(s.repeat_interleave(num_samples, dim=0) for s in memory.state)
     words = torch.full((len(state[0]),), START, device=state[0].device)
-    said, running = words[:, None][:, :0], torch.ones_like(words, dtype=torch.bool)
+    generated, running = words[:, None][:, :0], torch.ones_like(words, dtype=torch.bool)
     chosen: list[Tensor] = []
     looks: list[Tensor | None] = []
     while running.any() and len(chosen) < rules.max_length:
         logits, state, attention = decoder.step(words, state, memory)
-        logprobs = rules.allowed(logits, said)
+        logprobs = rules.allowed(logits, generated)
         words = choose(logprobs)
         chosen.append(logprobs.gather(1, words[:, None]).squeeze(1))
         looks.append(attention)
-        said = torch.cat([said, words[:, None]], 1)
+        generated = torch.cat([generated, words[:, None]], 1)
         running &= words != END
-    ids, logprobs, attention = said.tolist(), torch.stack(chosen, 1).tolist(), _stack(looks)
+    ids, logprobs, attention = generated.tolist(), torch.stack(chosen, 1).tolist(), _stack(looks)
     hypotheses = []
     for n, row in enumerate(ids):
         finished = END in row
@@ -158,31 +158,39 @@ def _write(
 
 
 def beam(decoder: nn.Module, features: Tensor, **options) -> list[Hypothesis]:
-    """The best of `beams` for every picture: regions (N, R, E) -> one hypothesis per picture, in their order."""
-    return [best[0] for best in beams(decoder, features, **options)]
+    """The best of `beam_search` for every picture: regions (N, R, E) -> one hypothesis per picture, in their order."""
+    return [best[0] for best in beam_search(decoder, features, **options)]
 
 
-def beams(
+def beam_search(
     decoder: nn.Module,
     features: Tensor,
     *,
-    width: int = 5,
+    num_beams: int = 5,
     length_penalty: float = 0.7,
-    groups: int = 1,
-    diversity: float = 0.5,
+    num_beam_groups: int = 1,
+    diversity_penalty: float = 0.5,
     **rules,
 ) -> list[list[Hypothesis]]:
     """Beam search over all pictures at once: regions (N, R, E) -> per picture what was found, the best first.
 
-    Of all continuations of a picture's live hypotheses the `width` best go on; one that says `<end>` is finished, and
-    keeps its place among the `width`. Found are the finished hypotheses, ranked by the sum of their log-probabilities
-    / length ** `length_penalty` (0: the plain sum, which favours short captions; 1: the mean), then those that had not
-    finished after `max_length` ids: so there is always a best one.
+    Of all continuations of a picture's live hypotheses the `num_beams` best go on; one that says `<end>` is finished,
+    and keeps its place among the `num_beams`. Found are the finished hypotheses, ranked by the sum of their
+    log-probabilities / length ** `length_penalty` (0: the plain sum, which favours short captions; 1: the mean), then
+    those that had not finished after `max_length` ids: so there is always a best one.
 
-    With `groups` the width is divided among groups that search one after the other, and a word costs `diversity` for
-    every hypothesis of an earlier group that says it at the same step (Vijayakumar et al. 2018, Hamming diversity).
+    With `num_beam_groups` the beams are divided among groups that search one after the other, and a word costs
+    `diversity_penalty` for every hypothesis of an earlier group that says it at the same step (Vijayakumar et al. 2018,
+    Hamming diversity).
     """
-    steps = grow(decoder, features, width=width, groups=groups, diversity=diversity, **rules)
+    steps = beam_search_steps(
+        decoder,
+        features,
+        num_beams=num_beams,
+        num_beam_groups=num_beam_groups,
+        diversity_penalty=diversity_penalty,
+        **rules,
+    )
     parents, words, totals, ended = (torch.stack(column).tolist() for column in list(zip(*steps, strict=True))[:4])
     looks = _stack([step.attention for step in steps])  # (T, N, K, R)
     found = []
@@ -190,7 +198,7 @@ def beams(
         candidates = [  # (finished, score, last step, its row)
             (ended[t][n][k], totals[t][n][k] / (t + 1) ** length_penalty, t, k)
             for t in range(len(steps))
-            for k in range(width)
+            for k in range(num_beams)
             if ended[t][n][k] or (t == len(steps) - 1 and totals[t][n][k] > -math.inf)
         ]
         hypotheses: dict[tuple[int, ...], Hypothesis] = {}  # two groups may find the same
@@ -220,27 +228,37 @@ class Step(NamedTuple):
 
 
 @torch.inference_mode()
-def grow(
-    decoder: nn.Module, features: Tensor, *, width: int = 5, groups: int = 1, diversity: float = 0.5, **rules
+def beam_search_steps(
+    decoder: nn.Module,
+    features: Tensor,
+    *,
+    num_beams: int = 5,
+    num_beam_groups: int = 1,
+    diversity_penalty: float = 0.5,
+    **rules,
 ) -> list[Step]:
-    """The search of `beams`, step by step, until nothing lives or `max_length` ids are said.
+    """The search of `beam_search`, step by step, until nothing lives or `max_length` ids are generated.
 
     A picture with nothing alive is soon left out of the work; its hypotheses are then "not kept".
     """
-    if width < 1 or groups < 1 or width % groups:
-        raise ValueError(f"width must be a positive multiple of groups, not {width} with {groups} groups")
+    if num_beams < 1 or num_beam_groups < 1 or num_beams % num_beam_groups:
+        raise ValueError(
+            f"num_beams must be a positive multiple of num_beam_groups, not {num_beams} with {num_beam_groups}"
+        )
     rule = Rules(**rules)
     memory = decoder.prepare(features)
     pictures, device = len(memory.state[0]), memory.state[0].device
-    state = tuple(s.repeat_interleave(width, dim=0) for s in memory.state)  # (N * K, ...), a picture's beams together
-    words = torch.full((pictures * width,), START, device=device)
-    said = words[:, None][:, :0]
-    own = width // groups  # hypotheses of a group
-    total = torch.full((pictures, groups, own), -torch.inf, device=device)  # of the live hypotheses
+    state = tuple(
+        s.repeat_interleave(num_beams, dim=0) for s in memory.state
+    )  # (N * K, ...), a picture's beams together
+    words = torch.full((pictures * num_beams,), START, device=device)
+    generated = words[:, None][:, :0]
+    own = num_beams // num_beam_groups  # hypotheses of a group
+    total = torch.full((pictures, num_beam_groups, own), -torch.inf, device=device)  # of the live hypotheses
     total[:, :, 0] = 0.0
-    places = torch.full((pictures, groups, 1), own, device=device)  # not yet taken by finished hypotheses
+    places = torch.full((pictures, num_beam_groups, 1), own, device=device)  # not yet taken by finished hypotheses
     rank = torch.arange(own, device=device)
-    first_row = torch.arange(pictures, device=device).unsqueeze(1) * width
+    first_row = torch.arange(pictures, device=device).unsqueeze(1) * num_beams
     here = torch.arange(pictures, device=device)  # the pictures that are worked on
 
     def of_all(x: Tensor, nothing: float) -> Tensor:
@@ -252,36 +270,36 @@ def grow(
         if len(live) == 0:
             break
         if len(live) <= 0.75 * len(here):  # fewer would not pay for the copy of what is remembered
-            rows = (first_row[live] + torch.arange(width, device=device)).flatten()
-            state, words, said = tuple(s[rows] for s in state), words[rows], said[rows]
+            rows = (first_row[live] + torch.arange(num_beams, device=device)).flatten()
+            state, words, generated = tuple(s[rows] for s in state), words[rows], generated[rows]
             here, memory, total, places = here[live], memory.rows(live), total[live], places[live]
             first_row = first_row[: len(live)]
         logits, state, attention = decoder.step(words, state, memory)
         size = logits.shape[-1]
-        scores = total.unsqueeze(-1) + rule.allowed(logits, said).view(-1, groups, own, size)
+        scores = total.unsqueeze(-1) + rule.allowed(logits, generated).view(-1, num_beam_groups, own, size)
         taken = scores.new_zeros(len(here), 1, size)  # how often earlier groups say a word now
         chosen, lives = [], []
-        for group in range(groups):
+        for group in range(num_beam_groups):
             candidates = scores[:, group].flatten(1)
-            ranked = (scores[:, group] - diversity * taken).flatten(1) if group else candidates
+            ranked = (scores[:, group] - diversity_penalty * taken).flatten(1) if group else candidates
             choice = ranked.topk(own).indices  # (N, own), best first
             alive = (rank < places[:, group]) & candidates.gather(1, choice).isfinite()
             taken.scatter_add_(2, (choice % size).unsqueeze(1), alive.unsqueeze(1).to(taken.dtype))
             chosen.append(choice + group * own * size)
             lives.append(alive)
-        choice, alive = torch.cat(chosen, 1), torch.stack(lives, 1)  # (N, K), (N, groups, own)
+        choice, alive = torch.cat(chosen, 1), torch.stack(lives, 1)  # (N, K), (N, num_beam_groups, own)
         parent, word = choice // size, choice % size
         total = scores.flatten(1).gather(1, choice).view_as(alive)
         ended = alive & (word.view_as(alive) == END)
         kept = total.masked_fill(~alive, -torch.inf)
-        look = None if attention is None else of_all(attention.unflatten(0, (-1, width)), 0.0)
+        look = None if attention is None else of_all(attention.unflatten(0, (-1, num_beams)), 0.0)
         made = (parent, 0), (word, 0), (kept.flatten(1), -torch.inf), (ended.flatten(1), False)
         steps.append(Step(*(of_all(x, nothing) for x, nothing in made), look))
         places = places - ended.sum(-1, keepdim=True)
         total = kept.masked_fill(ended, -torch.inf)
         rows = (first_row + parent).flatten()
         state, words = tuple(s[rows] for s in state), word.flatten()
-        said = torch.cat([said[rows], words[:, None]], 1)
+        generated = torch.cat([generated[rows], words[:, None]], 1)
     return steps
 
 
@@ -301,15 +319,15 @@ def decode(model: nn.Module, loader: Iterable, search: Search = greedy, **option
     return captions
 
 
-class Memories(NamedTuple):
+class EncodedForEach(NamedTuple):
     """What the members of an ensemble have prepared; their states one behind the other."""
 
     state: tuple[Tensor, ...]
     members: list
 
-    def rows(self, index: Tensor | slice) -> Memories:
+    def rows(self, index: Tensor | slice) -> EncodedForEach:
         """The memory of some pictures only."""
-        return Memories(tuple(s[index] for s in self.state), [memory.rows(index) for memory in self.members])
+        return EncodedForEach(tuple(s[index] for s in self.state), [memory.rows(index) for memory in self.members])
 
 
 class Ensemble(nn.Module):
@@ -336,12 +354,14 @@ class Ensemble(nn.Module):
         """Pictures or features -> every member's regions."""
         return [model.regions(images) for model in self.models]
 
-    def prepare(self, features: list[Tensor]) -> Memories:
+    def prepare(self, features: list[Tensor]) -> EncodedForEach:
         """Every member's regions -> what all of them compute before the first word."""
         members = [model.decoder.prepare(regions) for model, regions in zip(self.models, features, strict=True)]
-        return Memories(tuple(s for memory in members for s in memory.state), members)
+        return EncodedForEach(tuple(s for memory in members for s in memory.state), members)
 
-    def step(self, words: Tensor, state: tuple[Tensor, ...], memory: Memories) -> tuple[Tensor, tuple, Tensor | None]:
+    def step(
+        self, words: Tensor, state: tuple[Tensor, ...], memory: EncodedForEach
+    ) -> tuple[Tensor, tuple, Tensor | None]:
         """One word: (B,) -> log of the mean probabilities (B, V), all states, the mean of where they looked (B, R)."""
         logits, states, looks = [], [], []
         for model, own in zip(self.models, memory.members, strict=True):

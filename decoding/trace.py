@@ -1,7 +1,7 @@
 """One captioner and one picture: what it says, how sure it is, what else it might have said, and where it looks.
 
-Comes in: a captioner (model, vocabulary, about: what `checkpoint.load` gives) and a picture. Goes out: a `Telling`, in
-plain lists and arrays. What it does not know: widgets, figures, files.
+Comes in: a captioner (model, vocabulary, metadata: what `checkpoint.load` gives) and a picture. Goes out: a
+`CaptionTrace`, in plain lists and arrays. What it does not know: widgets, figures, files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from data_loader import Transform
 from decoding.search import BANNED, START, beam, sample
-from evaluation.truth import grounding, mentions
+from evaluation.truth import find_object_mentions, grounding
 
 if TYPE_CHECKING:
     from dataset.coco import Record
@@ -36,7 +36,7 @@ class Choice(NamedTuple):
     probability: float
 
 
-class Sight(NamedTuple):
+class GroundedObject(NamedTuple):
     """The true thing that a word names: its pixels, bool (H, W), and whether the peak of the word's map is inside."""
 
     category: str
@@ -45,7 +45,7 @@ class Sight(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Telling:
+class CaptionTrace:
     """A caption of T words, `<end>` the last of them if it has ended."""
 
     ids: tuple[int, ...]
@@ -60,24 +60,24 @@ class Exploration:
     """A captioner before a picture; the encoder runs once."""
 
     def __init__(self, captioner: Checkpoint, picture: Image.Image) -> None:
-        self.model, self.vocabulary, about = captioner
-        self.longest = about["settings"]["caption_words"] + 1 if "settings" in about else 20
+        self.model, self.vocabulary, metadata = captioner
+        self.longest = metadata["settings"]["caption_words"] + 1 if "settings" in metadata else 20
         pixels = Transform(self.model.encoder.image_size)(picture)
         self.pixels = pixels.unsqueeze(0).to(next(self.model.parameters()).device)  # (1, 3, H, W)
         with torch.inference_mode():
             self.regions = self.model.regions(self.pixels)  # (1, R, E)
 
-    def tell(
+    def caption(
         self,
         prefix: Sequence[int] = (),
-        width: int = 5,
+        num_beams: int = 5,
         length_penalty: float = 0.7,
         temperature: float = 0.0,
         seed: int = 0,
-    ) -> Telling:
+    ) -> CaptionTrace:
         """The caption that begins with the ids `prefix`: by beam search, or drawn at random at a `temperature` above 0.
 
-        Raises ValueError as `decoding.beams` and `decoding.sample` do.
+        Raises ValueError as `decoding.beam_search` and `decoding.sample` do.
         """
         rules = {"prefix": tuple(prefix), "max_length": max(self.longest, len(prefix) + 1)}
         if temperature:
@@ -85,15 +85,19 @@ class Exploration:
             how = {"temperature": temperature, "generator": dice}
             (said,) = sample(self.model.decoder, self.regions, **how, **rules)
         else:
-            (said,) = beam(self.model.decoder, self.regions, width=width, length_penalty=length_penalty, **rules)
+            (said,) = beam(
+                self.model.decoder, self.regions, num_beams=num_beams, length_penalty=length_penalty, **rules
+            )
         return self.read(said.ids)
 
-    def what_if(self, told: Telling, place: int, word: int, **how) -> Telling:
-        """The caption decoded on, as by `tell`, from the words of `told` before `place` (0 is the first) and `word`."""
-        return self.tell((*told.ids[:place], word), **how)
+    def what_if(self, trace: CaptionTrace, place: int, word: int, **how) -> CaptionTrace:
+        """The caption decoded on, as by `caption`, from the words of `trace` before `place` (0 is the first) and
+        `word`.
+        """
+        return self.caption((*trace.ids[:place], word), **how)
 
     @torch.inference_mode()
-    def read(self, ids: Sequence[int]) -> Telling:
+    def read(self, ids: Sequence[int]) -> CaptionTrace:
         """The model reads a caption, given as ids, in one pass (teacher forcing)."""
         chances, maps = self._chances(self.regions, ids)  # (1, T, V), (1, T, R) or None
         chances = chances[0]
@@ -108,7 +112,7 @@ class Exploration:
         ]
         looks = self._occlusion(ids, own) if maps is None else maps[0]
         words = tuple(self.vocabulary.words[i] for i in ids)
-        return Telling(
+        return CaptionTrace(
             tuple(ids), words, tuple(own.tolist()), tuple(choices), looks.float().cpu().numpy(), maps is None
         )
 
@@ -137,13 +141,17 @@ class Exploration:
         return chances, None if maps is None else maps.unflatten(0, by_picture).transpose(0, 1)
 
 
-def sights(told: Telling, record: Record) -> list[Sight | None]:
+def grounded_objects(trace: CaptionTrace, record: Record) -> list[GroundedObject | None]:
     """For each word of a caption the true thing that it names, where the picture's annotations know it."""
     size = record.height, record.width
     things = [(thing.category, thing.mask(*size)) for thing in record.instances if all(size)]  # else: unknown
-    found: list[Sight | None] = [None] * len(told.words)
-    named = [mention for mention in mentions(told.words) if any(name == mention.category for name, _ in things)]
-    for mention, look in zip(named, grounding(told.words, told.maps, things), strict=True):
+    found: list[GroundedObject | None] = [None] * len(trace.words)
+    named = [
+        mention for mention in find_object_mentions(trace.words) if any(name == mention.category for name, _ in things)
+    ]
+    for mention, look in zip(named, grounding(trace.words, trace.maps, things), strict=True):
         mask = np.logical_or.reduce([mask for name, mask in things if name == mention.category])
-        found[mention.start : mention.end] = [Sight(mention.category, mask, look.hit)] * (mention.end - mention.start)
+        found[mention.start : mention.end] = [GroundedObject(mention.category, mask, look.hit)] * (
+            mention.end - mention.start
+        )
     return found

@@ -135,7 +135,7 @@ def bootstrap(
     return {name: Score(float(value[name]), float(1.96 * drawn[name].std())) for name in value}
 
 
-def verdict(name: str, difference: Score) -> str:
+def describe_difference(name: str, difference: Score) -> str:
     """What a difference means, in a sentence."""
     if abs(difference.value) <= difference.margin:
         return f"{name}: {difference.value:+.3f} ± {difference.margin:.3f}, no difference that means anything"
@@ -212,7 +212,9 @@ def java_score(
 # ---------------------------------------------------------------------------------------------- what they are like
 
 
-def portrait(captions: Mapping[Id, str], words: Iterable[str], learned: Iterable[str] = ()) -> dict[str, float]:
+def caption_statistics(
+    captions: Mapping[Id, str], words: Iterable[str], learned: Iterable[str] = ()
+) -> dict[str, float]:
     """What captions are like, whoever they are of: lengths, variety, and what was learned by heart.
 
     Comes in: captions by image id, the `words` a model could say, the captions it has `learned` from. Goes out: the

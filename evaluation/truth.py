@@ -147,7 +147,7 @@ class Mention(NamedTuple):
     end: int
 
 
-def mentions(tokens: Sequence[str]) -> list[Mention]:
+def find_object_mentions(tokens: Sequence[str]) -> list[Mention]:
     """The COCO categories that a caption's tokens name, in order, with their colours.
 
     "Orange" is the fruit only where it is not a colour: of a noun that follows, or of clothes.
@@ -255,8 +255,8 @@ def hallucination(captions: Mapping, records: Iterable) -> Hallucination:
     named = wrong = lying = there = recalled = count = 0
     for record, tokens in _captioned(captions, records):
         annotated = {instance.category for instance in record.instances}
-        real = annotated | {m.category for caption in record.captions for m in mentions(tokenize(caption))}
-        said = [mention.category for mention in mentions(tokens)]
+        real = annotated | {m.category for caption in record.captions for m in find_object_mentions(tokenize(caption))}
+        said = [mention.category for mention in find_object_mentions(tokens)]
         invented = sum(category not in real for category in said)
         count, named, wrong, lying = count + 1, named + len(said), wrong + invented, lying + bool(invented)
         there, recalled = there + len(annotated), recalled + len(annotated & set(said))
@@ -267,7 +267,7 @@ def hallucination(captions: Mapping, records: Iterable) -> Hallucination:
 
 def colored_objects(caption: str) -> set[tuple[str, str]]:
     """The (colour, category) pairs that a caption names; things named without a colour are left out."""
-    return {(m.color, m.category) for m in mentions(tokenize(caption)) if m.color}
+    return {(m.color, m.category) for m in find_object_mentions(tokenize(caption)) if m.color}
 
 
 NUMBERS = {("two",): 2, ("a", "pair", "of"): 2, ("three",): 3, ("a", "group", "of"): 3}
@@ -276,7 +276,7 @@ RELATIONS = {("above",): "above", ("below",): "below", ("left", "of"): "left", (
 }
 
 
-def counts_right(captions: Mapping, records: Iterable) -> tuple[float, int]:
+def count_accuracy(captions: Mapping, records: Iterable) -> tuple[float, int]:
     """Where a caption counts ("two red kites", "a group of men in blue"): (share that is right, how many it counts).
 
     Comes in: as for `truthfulness`. A group is three, as the drawn sample's people have it. Things named without a
@@ -285,7 +285,7 @@ def counts_right(captions: Mapping, records: Iterable) -> tuple[float, int]:
     right = said = 0
     for record, tokens in _captioned(captions, records):
         there = Counter((i.attributes.get("color"), i.category) for i in record.instances)
-        for mention in mentions(tokens):
+        for mention in find_object_mentions(tokens):
             start = mention.start
             while start and tokens[start - 1] in COLORS | SIZES:
                 start -= 1
@@ -295,7 +295,7 @@ def counts_right(captions: Mapping, records: Iterable) -> tuple[float, int]:
     return right / max(said, 1), said
 
 
-def relations_right(captions: Mapping, records: Iterable) -> tuple[float, int]:
+def relation_accuracy(captions: Mapping, records: Iterable) -> tuple[float, int]:
     """Where a caption relates two things ("a red kite above a boat"): (share that is right, how many it relates).
 
     Comes in: as for `truthfulness`, and records that know their size. Above, below, to the left and to the right of
@@ -305,7 +305,7 @@ def relations_right(captions: Mapping, records: Iterable) -> tuple[float, int]:
     """
     right = said = 0
     for record, tokens in _captioned(captions, records):
-        for a, b in pairwise(mentions(tokens)):
+        for a, b in pairwise(find_object_mentions(tokens)):
             between = tuple(tokens[a.end : b.start])
             relation = next((name for words, name in RELATIONS.items() if _holds(between, words)), None)
             if relation and a.color and b.color:
@@ -361,7 +361,7 @@ def grounding(tokens: Sequence[str], attention: np.ndarray, instances: Sequence)
     size. A peak is the centre of its region.
     """
     looks = []
-    for mention in mentions(tokens):
+    for mention in find_object_mentions(tokens):
         masks = [mask for category, mask in instances if category == mention.category]
         if not masks:
             continue

@@ -103,7 +103,7 @@ function render({ model, el }) {
         style: `--p: ${data.probabilities[place]}`, title: `probability ${percent(data.probabilities[place])}`, onclick: () => move(place),
       }, word));
     const frames = data.frames.map((frame) => element("img", { class: "frame", src: frame, alt: "" }));
-    const outlines = data.sights.map((sight) => sight && element("img", { class: "outline", src: sight.src, alt: "" }));
+    const outlines = data.grounded_objects.map((sight) => sight && element("img", { class: "outline", src: sight.src, alt: "" }));
     const view = element("div", { class: "picture", role: "img" }, element("img", { src, alt: "" }), ...frames, ...outlines.filter(Boolean));
     const choices = element("div", { class: "choices", role: "group" });
     const hint = element("div", { class: "small hint" }, "the likeliest here; click one for a what-if");
@@ -138,7 +138,7 @@ function render({ model, el }) {
     const { data, pane, words, frames, outlines, view, choices, sight, fall } = part;
     const place = Math.min(position, words.length - 1);
     const word = data.words[place];
-    const seen = data.sights[place];
+    const seen = data.grounded_objects[place];
     frames.forEach((frame, i) => frame.classList.toggle("on", i === place));
     outlines.forEach((outline, i) => outline?.classList.toggle("on", i === place && controls.truth.checked));
     view.setAttribute("aria-label", data.note ? `what the model needs for “${word}”` : `where the model looks for “${word}”`);
@@ -215,7 +215,7 @@ function render({ model, el }) {
   const controls = {
     name: select(names, set("name", ({ value }) => value)),
     beside: select([["", "nothing"], ...names], set("beside", ({ value }) => value || null)),
-    width: number("width", 1, 10, 1),
+    num_beams: number("num_beams", 1, 10, 1),
     length_penalty: number("length_penalty", 0, 2, 0.1),
     temperature: number("temperature", 0, 2, 0.1),
     again: element("button", { type: "button", class: "again", onclick: () => send({ event: "again" }) }, "draw again"),
@@ -235,18 +235,18 @@ function render({ model, el }) {
   const masks = label("true outlines", controls.truth);
   const settings = element("div", { class: "settings", role: "group", "aria-label": "Settings" },
     ...(names.length > 1 ? choiceOfModels : []),
-    label("beam width", controls.width), label("length penalty", controls.length_penalty),
+    label("beam width", controls.num_beams), label("length penalty", controls.length_penalty),
     label("temperature", controls.temperature), controls.again, label("strength", controls.strength),
     label("map", controls.smooth), label("as", controls.colors), label("bare picture", controls.bare), masks);
 
   function drawSettings() {
     const now = model.get("settings");
-    for (const name of ["name", "width", "length_penalty", "temperature"]) controls[name].value = now[name];
+    for (const name of ["name", "num_beams", "length_penalty", "temperature"]) controls[name].value = now[name];
     controls.beside.value = now.beside ?? "";
     controls.smooth.value = now.smooth ? "yes" : "no";
     controls.colors.value = now.colors ? "yes" : "no";
     controls.again.hidden = !(now.temperature > 0);
-    controls.width.disabled = controls.length_penalty.disabled = now.temperature > 0;
+    controls.num_beams.disabled = controls.length_penalty.disabled = now.temperature > 0;
     masks.hidden = !model.get("picture").annotated;
   }
 

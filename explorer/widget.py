@@ -20,7 +20,7 @@ import traitlets
 from PIL import Image, ImageFilter
 
 from dataset.coco import Record, open_image
-from decoding.trace import Exploration, Telling, sights
+from decoding.trace import CaptionTrace, Exploration, grounded_objects
 from figures.visualize import Picture, as_array, data_url, overlay
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 SIDE, SMALL, KEPT = 384, 112, 1024  # longest side in pixels: of the picture shown, a thumbnail, a picture brought along
 MOST = 8_000_000  # bytes of a picture brought along: Jupyter closes the connection at messages over 10 MB
 FULL = 0.85  # strength of the overlays; the page fades them against the bare picture
-LIMITS = {"width": (1, 10), "length_penalty": (0.0, 2.0), "temperature": (0.0, 2.0)}
-START_WITH = {"width": 5, "length_penalty": 0.7, "temperature": 0.0, "seed": 0, "smooth": True, "colors": False}
+LIMITS = {"num_beams": (1, 10), "length_penalty": (0.0, 2.0), "temperature": (0.0, 2.0)}
+START_WITH = {"num_beams": 5, "length_penalty": 0.7, "temperature": 0.0, "seed": 0, "smooth": True, "colors": False}
 NO_ATTENTION = (
     "This model has no attention: it sees the picture once, as a whole. The light shows instead how much the word's "
     "probability falls when that patch of the picture is greyed (occlusion)."
@@ -41,7 +41,7 @@ class Shown(NamedTuple):
     """One caption on the page: who says it, and, in a what-if, the place at which it was led elsewhere."""
 
     name: str
-    told: Telling
+    trace: CaptionTrace
     place: int | None = None
 
 
@@ -89,9 +89,9 @@ class Explorer(anywidget.AnyWidget):
     def receive(self, content: Any, buffers: Sequence[bytes] = ()) -> None:
         """Answers an event {"event": …}; what cannot be answered becomes a sentence in `message`, and nothing changes.
 
-        choose {number}: another picture. settings {name, beside, width, length_penalty, temperature, smooth, colors}:
-        any of them. again: draw anew. what_if {pane, place, word}: decode on from there. close {pane}: without that
-        what-if. upload {name}, and the bytes of a file: a picture of one's own.
+        choose {number}: another picture. settings {name, beside, num_beams, length_penalty, temperature, smooth,
+        colors}: any of them. again: draw anew. what_if {pane, place, word}: decode on from there. close {pane}: without
+        that what-if. upload {name}, and the bytes of a file: a picture of one's own.
         """
         events = {"choose", "settings", "again", "what_if", "close", "upload"}
         with self.hold_sync():  # one message to the page
@@ -152,11 +152,11 @@ class Explorer(anywidget.AnyWidget):
 
     def _on_what_if(self, *, pane: int, place: int, word: int) -> None:
         pane = _within(pane, 0, len(self._shown) - 1, "the caption", whole=True)
-        name, told, led = self._shown[pane]
-        place = _within(place, 0, len(told.ids) - 1, "the place", whole=True)
-        if word not in [choice.id for choice in told.choices[place]]:
+        name, trace, led = self._shown[pane]
+        place = _within(place, 0, len(trace.ids) - 1, "the place", whole=True)
+        if word not in [choice.id for choice in trace.choices[place]]:
             raise ValueError(f"{str(word)[:40]!r} is none of the words that can be chosen there")
-        other = Shown(name, self._exploration(name).what_if(told, place, word, **self._how()), place)
+        other = Shown(name, self._exploration(name).what_if(trace, place, word, **self._how()), place)
         first = pane if led is not None else pane + 1
         last = next((i for i in range(first, len(self._shown)) if self._shown[i].place is None), len(self._shown))
         self._show([*self._shown[:first], other, *self._shown[last:]], place)
@@ -171,7 +171,7 @@ class Explorer(anywidget.AnyWidget):
         checked: dict[str, Any] = {}
         for key, value in given.items():
             if key in LIMITS:
-                checked[key] = _within(value, *LIMITS[key], key.replace("_", " "), whole=key == "width")
+                checked[key] = _within(value, *LIMITS[key], key.replace("_", " "), whole=key == "num_beams")
             elif value not in known.get(key, ()):
                 raise ValueError(f"{str(value)[:40]!r} is no {key[:40].replace('_', ' ')} that the explorer knows")
             else:
@@ -210,11 +210,11 @@ class Explorer(anywidget.AnyWidget):
         return explorations[name]
 
     def _how(self) -> dict[str, Any]:
-        return {key: self._settings[key] for key in ("width", "length_penalty", "temperature", "seed")}
+        return {key: self._settings[key] for key in ("num_beams", "length_penalty", "temperature", "seed")}
 
     def _tell(self) -> None:
         names = dict.fromkeys(name for name in (self._settings["name"], self._settings["beside"]) if name)
-        self._show([Shown(name, self._exploration(name).tell(**self._how())) for name in names], 0)
+        self._show([Shown(name, self._exploration(name).caption(**self._how())) for name in names], 0)
 
     def _show(self, shown: list[Shown], position: int) -> None:
         panes = [self._pane(one) for one in shown]
@@ -222,22 +222,26 @@ class Explorer(anywidget.AnyWidget):
 
     def _pane(self, shown: Shown) -> dict[str, Any]:
         picture, number, _ = self._now
-        told, array = shown.told, as_array(picture, SIDE)
+        trace, array = shown.trace, as_array(picture, SIDE)
         # where no patch matters the picture stays bright, instead of showing noise
-        maps = [np.ones_like(row) if told.occlusion and row.max() < 0.005 else row for row in told.maps]
+        maps = [np.ones_like(row) if trace.occlusion and row.max() < 0.005 else row for row in trace.maps]
         look = {"smooth": self._settings["smooth"], "strength": FULL, "colors": self._settings["colors"]}
         record = self._images[number]
-        seen = sights(told, record) if isinstance(record, Record) and record.instances else [None] * len(told.ids)
+        seen = (
+            grounded_objects(trace, record)
+            if isinstance(record, Record) and record.instances
+            else [None] * len(trace.ids)
+        )
         return {
             "name": shown.name,
             "place": shown.place,
-            "note": NO_ATTENTION if told.occlusion else "",
-            "words": told.words,
-            "probabilities": told.probabilities,
-            "choices": [[choice._asdict() for choice in choices] for choices in told.choices],
+            "note": NO_ATTENTION if trace.occlusion else "",
+            "words": trace.words,
+            "probabilities": trace.probabilities,
+            "choices": [[choice._asdict() for choice in choices] for choices in trace.choices],
             "frames": [data_url(overlay(array, row, **look)) for row in maps],
-            "falls": told.maps.max(1).tolist() if told.occlusion else None,
-            "sights": [
+            "falls": trace.maps.max(1).tolist() if trace.occlusion else None,
+            "grounded_objects": [
                 s and {"category": s.category, "inside": s.inside, "src": _outline(s.mask, array)} for s in seen
             ],
         }

@@ -445,9 +445,9 @@ def choices_figure(steps: Sequence[Sequence[tuple[str, float]]]) -> Figure:
 def beam_tree(steps: Sequence[Sequence[tuple[int, str, float, bool]]], length_penalty: float = 0.7) -> Figure:
     """A beam search, pruned word by word: every hypothesis that was kept, and what became of it.
 
-    Comes in: per step its K hypotheses as (row of the parent at the step before, word, sum of log-probabilities or
-    -inf if it was not kept, whether it has ended), as `decoding.grow` tells them. The winner is blue, what was dropped
-    later grey; a ring marks an end. Raises ValueError if no hypothesis was kept.
+    Comes in: per step its K hypotheses as (row of the parent at the step before, word, sum of log-probabilities or -inf
+    if it was not kept, whether it has ended), as `decoding.beam_search_steps` tells them. The winner is blue, what was
+    dropped later grey; a ring marks an end. Raises ValueError if no hypothesis was kept.
     """
     kept = {
         (t, k): hypothesis
@@ -521,7 +521,7 @@ def curve(
     return figure
 
 
-def looks(words: Sequence[str], shares: Sequence[float]) -> Figure:
+def attention_mass(words: Sequence[str], shares: Sequence[float]) -> Figure:
     """How much each word of a caption looks at the picture at all: a bar over each word, 0 to 1.
 
     Comes in: words and, for each, the sum of its attention (1 - beta of Lu et al. 2017); what is missing to 1 went to

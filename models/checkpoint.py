@@ -30,18 +30,18 @@ LARGEST = {"image_size": 2048, "grid": 64, "layers": 64}  # settings that cost m
 
 
 class Checkpoint(NamedTuple):
-    """What `load` gives back; `about` is the free part of config.json: dataset, preset, seed, versions, scores."""
+    """What `load` gives back; `metadata` is the free part of config.json: dataset, preset, seed, versions, scores."""
 
     model: Captioner
     vocabulary: Vocabulary
-    about: dict
+    metadata: dict
 
 
-def save(folder: str | Path, model: Captioner, vocabulary: Vocabulary, about: dict | None = None) -> None:
+def save(folder: str | Path, model: Captioner, vocabulary: Vocabulary, metadata: dict | None = None) -> None:
     """Write the checkpoint, whole or not at all; OSError names the file that could not be written, and what to do."""
     folder = Path(folder)
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    config = {"version": VERSION, "model": model.config, "words": vocabulary.fingerprint, "about": about or {}}
+    config = {"version": VERSION, "model": model.config, "words": vocabulary.fingerprint, "metadata": metadata or {}}
     files.write_all(
         {
             folder / "vocabulary.json": vocabulary.to_json(),
@@ -91,7 +91,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         )
     if config.get("words", vocabulary.fingerprint) != vocabulary.fingerprint:
         raise ValueError(f"{folder}: vocabulary.json holds other words than the model learned: copy it again")
-    return Checkpoint(model.to(device).eval(), vocabulary, config.get("about", {}))
+    return Checkpoint(model.to(device).eval(), vocabulary, config.get("metadata", {}))
 
 
 def _check_sizes(config: dict, weights: Path) -> None:
@@ -116,15 +116,15 @@ def _check_sizes(config: dict, weights: Path) -> None:
             raise ValueError(f"{key} is {shapes.get(key)} in the weights and {list(value.shape)} in the config")
 
 
-class Keeper:
+class RunCheckpoint:
     """Keeps a run in a folder while `training.fit` works: the best model, and where to go on."""
 
-    def __init__(self, folder: str | Path, vocabulary: Vocabulary, about: dict | None = None):
-        self.folder, self.vocabulary, self.about = Path(folder), vocabulary, about
+    def __init__(self, folder: str | Path, vocabulary: Vocabulary, metadata: dict | None = None):
+        self.folder, self.vocabulary, self.metadata = Path(folder), vocabulary, metadata
 
     def save_best(self, model: Captioner) -> None:
         """The model as `load` reads it."""
-        save(self.folder, model, self.vocabulary, self.about)
+        save(self.folder, model, self.vocabulary, self.metadata)
 
     def load_best(self, model: Captioner) -> None:
         """The best weights so far back into the model."""
@@ -166,6 +166,6 @@ class Keeper:
 
     def _of(self) -> list:
         """What a run must have in common with the one it goes on with."""
-        about = self.about or {}
-        settings = {key: value for key, value in about.get("settings", {}).items() if key not in FREE}
-        return [about.get("dataset"), about.get("seed"), settings, about.get("begun_with")]
+        metadata = self.metadata or {}
+        settings = {key: value for key, value in metadata.get("settings", {}).items() if key not in FREE}
+        return [metadata.get("dataset"), metadata.get("seed"), settings, metadata.get("begun_with")]

@@ -18,8 +18,8 @@ from model import (
     AdditiveAttention,
     Captioner,
     DecoderRNN,
+    EncodedImages,
     EncoderCNN,
-    Memory,
     State,
     arguments,
     lstm_cell,
@@ -62,7 +62,7 @@ class AttentionLSTM(DecoderRNN):
         del self.first
         self.attention.keys = nn.Identity()
 
-    def start(self, regions: Tensor) -> State:
+    def init_hidden_state(self, regions: Tensor) -> State:
         """h0 = c0 = the mean region: (N, R, D) -> (N, D) twice."""
         mean = regions.mean(1)
         return mean, mean
@@ -100,9 +100,9 @@ class BahdanauGRU(DecoderRNN):
         self.project = nn.Sequential(self.project, nn.ReLU())
         self.before_vocabulary = nn.Linear(hidden_size, hidden_size)
 
-    def start(self, regions: Tensor) -> State:
+    def init_hidden_state(self, regions: Tensor) -> State:
         """Zeros (N, D)."""
-        return (regions.new_zeros(len(regions), self.vocabulary.in_features),)
+        return (regions.new_zeros(len(regions), self.lm_head.in_features),)
 
     def logits(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
         """As in DecoderRNN, with one more linear layer."""
@@ -142,7 +142,7 @@ class ShowAttendTell(DecoderRNN):
         if deep_output:
             self.of_hidden = nn.Linear(hidden_size, word_size)
             self.of_context = nn.Linear(feature_size, word_size, bias=False)
-            self.vocabulary = nn.Linear(word_size, vocabulary_size)
+            self.lm_head = nn.Linear(word_size, vocabulary_size)
 
     def logits(self, hidden: Tensor, context: Tensor | None, inputs: Tensor) -> Tensor:
         """As in DecoderRNN, or equation 7."""
@@ -182,15 +182,15 @@ class ShowAndTell(nn.Module):
         self.embedding = nn.Embedding(vocabulary_size, word_size)
         between = dropout if layers > 1 else 0.0
         self.sequence = self.cell.sequence(word_size, hidden_size, layers, batch_first=True, dropout=between)
-        self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
+        self.lm_head = nn.Linear(hidden_size, vocabulary_size)
         self.dropout = nn.Dropout(dropout)
         if tied:
             if word_size != hidden_size:
                 raise ValueError(f"tied weights need word_size = hidden_size, not {word_size} and {hidden_size}")
             nn.init.normal_(self.embedding.weight, std=hidden_size**-0.5)  # the vocabulary layer's scale
-            self.vocabulary.weight = self.embedding.weight
+            self.lm_head.weight = self.embedding.weight
 
-    def prepare(self, features: Tensor) -> Memory:
+    def prepare(self, features: Tensor) -> EncodedImages:
         """Regions (N, R, E) -> the state after the picture, or before the first word and the picture for each step."""
         picture = self.picture(features.mean(1))  # (N, W)
         zeros = picture.new_zeros(len(features), self.hidden_size)
@@ -199,16 +199,16 @@ class ShowAndTell(nn.Module):
             _, after = self.sequence(picture.unsqueeze(1), pack_state(state, self.cell))
             state = unpack_state(after)
         nothing = features[:, :0]
-        return Memory(state, nothing, nothing, picture)
+        return EncodedImages(state, nothing, nothing, picture)
 
-    def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, None]:
+    def step(self, words: Tensor, state: State, memory: EncodedImages) -> tuple[Tensor, State, None]:
         """One word, as `DecoderRNN.step`: (B,) -> scores (B, V), the state after, None: it looks only once."""
         inputs = self.embedding(words)
         if self.every_step:
             pictures = memory.picture.repeat_interleave(len(words) // len(memory.picture), dim=0)
             inputs = inputs + pictures
         hidden, after = self.sequence(self.dropout(inputs).unsqueeze(1), pack_state(state, self.cell))
-        return self.vocabulary(self.dropout(hidden.squeeze(1))), unpack_state(after), None
+        return self.lm_head(self.dropout(hidden.squeeze(1))), unpack_state(after), None
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, None]:
         """All known words at once, as `DecoderRNN.forward`: scores (L, V) and None."""
@@ -218,7 +218,7 @@ class ShowAndTell(nn.Module):
             inputs = inputs + memory.picture[caption_of(words)]
         packed = PackedSequence(self.dropout(inputs), words.batch_sizes)
         hidden = self.sequence(packed, pack_state(memory.state, self.cell))[0].data  # (L, D)
-        return self.vocabulary(self.dropout(hidden)), None
+        return self.lm_head(self.dropout(hidden)), None
 
 
 # -------------------------------------------------------------------------------------- first the word, then the look
@@ -256,16 +256,16 @@ class SpatialDecoder(nn.Module):
         self.query = nn.Linear(hidden_size, self.attention.query_size)
         self.context = nn.Linear(feature_size, hidden_size)
         self.remember = self.cell.sequence(hidden_size, hidden_size, batch_first=True)
-        self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
+        self.lm_head = nn.Linear(hidden_size, vocabulary_size)
 
-    def prepare(self, features: Tensor) -> Memory:
+    def prepare(self, features: Tensor) -> EncodedImages:
         """Regions (N, R, E) -> all that can be computed before the first word."""
         regions = self.dropout(features)
         state = torch.tanh(self.first(regions.mean(1))).chunk(2 * self.cell.states, -1)
         keys = self.attention.keys(regions)
-        return Memory(state, regions.to(keys.dtype), keys)
+        return EncodedImages(state, regions.to(keys.dtype), keys)
 
-    def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+    def step(self, words: Tensor, state: State, memory: EncodedImages) -> tuple[Tensor, State, Tensor]:
         """One word, as `DecoderRNN.step`: (B,) -> scores (B, V), the state after, where it looked (B, R)."""
         reading, remembering = state[: self.cell.states], state[self.cell.states :]
         embedded = self.dropout(self.embedding(words)).unsqueeze(1)
@@ -274,7 +274,7 @@ class SpatialDecoder(nn.Module):
         seen = seen.flatten(0, 1)
         known, remembering = self.remember(self.dropout(seen).unsqueeze(1), pack_state(remembering, self.cell))
         state = (*unpack_state(reading), *unpack_state(remembering))
-        return self.vocabulary(self.dropout(seen + known.squeeze(1))), state, weights.flatten(0, 1)
+        return self.lm_head(self.dropout(seen + known.squeeze(1))), state, weights.flatten(0, 1)
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor]:
         """All known words at once, as `DecoderRNN.forward`: scores (L, V) and attention (L, R)."""
@@ -289,9 +289,9 @@ class SpatialDecoder(nn.Module):
         grouped, row = by_picture(hidden, image, len(features))
         seen, weights = (x[image, row] for x in self._look(grouped, memory))  # (L, D), (L, R)
         known = self.remember(PackedSequence(self.dropout(seen), words.batch_sizes), remembering)[0].data
-        return self.vocabulary(self.dropout(seen + known)), weights
+        return self.lm_head(self.dropout(seen + known)), weights
 
-    def _look(self, hidden: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def _look(self, hidden: Tensor, memory: EncodedImages) -> tuple[Tensor, Tensor]:
         """Any number of states per picture (N, K, D) -> state and what is seen (N, K, D), attention (N, K, R)."""
         weights = self.attention(self.query(hidden), memory.keys)
         context = self.context(weights @ memory.regions)  # (N, K, D)
@@ -327,17 +327,17 @@ class AdaptiveDecoder(nn.Module):
         self.attention = AdditiveAttention(hidden_size, hidden_size, attention_size)  # eq. 6
         self.query = nn.Linear(hidden_size, attention_size)
         self.sentinel_key = nn.Linear(hidden_size, attention_size)
-        self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
+        self.lm_head = nn.Linear(hidden_size, vocabulary_size)
 
-    def prepare(self, features: Tensor) -> Memory:
+    def prepare(self, features: Tensor) -> EncodedImages:
         """Regions (N, R, E) -> all that can be computed before the first word; the state starts from zeros."""
         regions = self.dropout(F.relu(self.regions(features)))  # (N, R, D)
         picture = self.picture_gates(self.dropout(F.relu(self.picture(features.mean(1)))))  # (N, 5 D)
         keys = self.attention.keys(regions)
         zeros = regions.new_zeros(len(regions), regions.shape[-1])
-        return Memory((zeros, zeros), regions.to(keys.dtype), keys, picture)
+        return EncodedImages((zeros, zeros), regions.to(keys.dtype), keys, picture)
 
-    def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+    def step(self, words: Tensor, state: State, memory: EncodedImages) -> tuple[Tensor, State, Tensor]:
         """One word, as `DecoderRNN.step`: (B,) -> scores (B, V), the state after, where it looked (B, R)."""
         pictures = len(memory.regions)
         inputs = self.word_gates(self.dropout(self.embedding(words)))
@@ -367,7 +367,7 @@ class AdaptiveDecoder(nn.Module):
         state = lstm_cell(gates[0], from_hidden[0], state)
         return state, torch.sigmoid(gates[1] + from_hidden[1]) * torch.tanh(state[1])
 
-    def _look(self, hidden: Tensor, sentinel: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def _look(self, hidden: Tensor, sentinel: Tensor, memory: EncodedImages) -> tuple[Tensor, Tensor]:
         """States and sentinels (N, K, D) -> scores (N, K, V) and attention (N, K, R) (eq. 11-13)."""
         query = self.query(hidden)
         of_regions = self.attention.scores(query, memory.keys)  # (N, K, R)
@@ -375,7 +375,7 @@ class AdaptiveDecoder(nn.Module):
         weights = torch.cat([of_regions, of_sentinel], -1).softmax(-1)
         weights, beta = weights[..., :-1], weights[..., -1:]
         context = weights @ memory.regions + beta * sentinel
-        return self.vocabulary(self.dropout(context + hidden)), weights
+        return self.lm_head(self.dropout(context + hidden)), weights
 
 
 # ------------------------------------------------------------------------------------------------------- Transformer
@@ -407,18 +407,18 @@ class TransformerDecoder(nn.Module):
         self.keys_and_values = nn.Linear(hidden_size, 2 * layers * hidden_size)  # of all layers, once per picture
         self.layers = nn.ModuleList(TransformerLayer(hidden_size, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(hidden_size)
-        self.vocabulary = nn.Linear(hidden_size, vocabulary_size)
+        self.lm_head = nn.Linear(hidden_size, vocabulary_size)
 
-    def prepare(self, features: Tensor) -> Memory:
+    def prepare(self, features: Tensor) -> EncodedImages:
         """Regions (N, R, E) -> each layer's keys and values of them, and a state without words."""
         keys, values = self.keys_and_values(self.dropout(self.regions(features))).chunk(2, -1)  # (N, R, layers * D)
         nothing = keys.new_zeros(len(features), 0, self.size)
-        return Memory((nothing,) * (2 * len(self.layers)), values, keys)
+        return EncodedImages((nothing,) * (2 * len(self.layers)), values, keys)
 
-    def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+    def step(self, words: Tensor, state: State, memory: EncodedImages) -> tuple[Tensor, State, Tensor]:
         """One word, as `DecoderRNN.step`: (B,) -> scores (B, V), the state after, where it looked (B, R)."""
         hidden, state, weights = self._layers(words.unsqueeze(1), state, memory)
-        return self.vocabulary(self.dropout(hidden.squeeze(1))), state, weights.squeeze(1)
+        return self.lm_head(self.dropout(hidden.squeeze(1))), state, weights.squeeze(1)
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor]:
         """All known words at once, as `DecoderRNN.forward`: scores (L, V) and attention (L, R)."""
@@ -433,9 +433,9 @@ class TransformerDecoder(nn.Module):
             words.batch_sizes.to(ids.device)
         )
         real = (seat[caption], place)  # (L,) twice
-        return self.vocabulary(self.dropout(hidden[real])), weights[real]
+        return self.lm_head(self.dropout(hidden[real])), weights[real]
 
-    def _layers(self, ids: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+    def _layers(self, ids: Tensor, state: State, memory: EncodedImages) -> tuple[Tensor, State, Tensor]:
         """T more words (B, T) after those in the state -> hidden vectors, the state after, attention (B, T, R)."""
         count = len(self.layers)
         x = self.dropout(self.embedding(ids) * self.size**0.5 + self._places(state[0].shape[1], ids))

@@ -29,19 +29,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.caption", description=__doc__.split("\n\n")[0])
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="JPEG, PNG, … of any size")
     parser.add_argument("--checkpoint", default="runs/sample/model", help="a folder (default: runs/sample/model)")
-    parser.add_argument("--width", type=int, default=5, help="beam width; 1: greedy (default: 5)")
+    parser.add_argument("--num-beams", type=int, default=5, help="beam width; 1: greedy (default: 5)")
     parser.add_argument("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
     parser.add_argument(
         "--figure", metavar="FILE", help="save where the model looked at the first picture: .png, or .gif"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
     options = parser.parse_args(arguments)
-    if options.width < 1:
-        parser.error("--width must be 1 or more")
+    if options.num_beams < 1:
+        parser.error("--num-beams must be 1 or more")
     device = best_device(options.device)
     captioner = checkpoint.load(options.checkpoint, device)
-    model, vocabulary, about = captioner
-    longest = about["settings"]["caption_words"] + 1 if "settings" in about else 20  # as long as those it learned from
+    model, vocabulary, metadata = captioner
+    longest = (
+        metadata["settings"]["caption_words"] + 1 if "settings" in metadata else 20
+    )  # as long as those it learned from
     transform = Transform(model.encoder.image_size)
     unread = 0
     for path in options.pictures:
@@ -53,28 +55,28 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         with torch.inference_mode():
             regions = model.regions(transform(picture).unsqueeze(0).to(device))
-        if options.width == 1:
+        if options.num_beams == 1:
             (said,) = greedy(model.decoder, regions, max_length=longest)
         else:
-            how = {"width": options.width, "length_penalty": options.length_penalty}
+            how = {"num_beams": options.num_beams, "length_penalty": options.length_penalty}
             (said,) = beam(model.decoder, regions, max_length=longest, **how)
         words = [vocabulary.words[i] for i in said.ids if i != vocabulary.end]
         print(f"{Path(path).name}: {' '.join(words)}   (p = {math.exp(sum(said.logprobs)):.3f})")
         if options.figure:
             if not words:
                 sys.exit(f"{options.checkpoint} says nothing of {path}: there is no map to draw; train it longer")
-            told, file = Exploration(captioner, picture).read(said.ids), Path(options.figure)
-            shown = (picture, words, told.maps[: len(words)], told.probabilities[: len(words)])
+            trace, file = Exploration(captioner, picture).read(said.ids), Path(options.figure)
+            shown = (picture, words, trace.maps[: len(words)], trace.probabilities[: len(words)])
             if file.suffix.lower() == ".gif":
                 film = visualize.attention_film(*shown)
                 film[0].save(file, save_all=True, append_images=film[1:], duration=900, loop=0)
             else:
                 visualize.attention_figure(*shown).savefig(file)
-            shares = told.maps[: len(words)].sum(-1)
-            if told.occlusion:
+            shares = trace.maps[: len(words)].sum(-1)
+            if trace.occlusion:
                 print(f"{options.checkpoint} has no attention: {file} shows what it needs to see (occlusion)")
             elif shares.min() < 0.99:  # a sentinel took the rest
-                plots.looks(words, shares.tolist()).savefig(file.with_name(f"{file.stem}-looks.png"))
+                plots.attention_mass(words, shares.tolist()).savefig(file.with_name(f"{file.stem}-looks.png"))
             options.figure = None
     if unread:
         sys.exit(1)

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         print(f"--- {name}", flush=True)
         how = ["--dataset", options.dataset, "--preset", name, "--run", str(folder / name)]
         run = train.main([*how, *alike, *where, *others])
-        scores = evaluate.main(["--checkpoint", str(run), "--split", options.split, "--width", "1", *where])
+        scores = evaluate.main(["--checkpoint", str(run), "--split", options.split, "--num-beams", "1", *where])
         results[name] = (run, json.loads((run / "history.json").read_text(encoding="utf-8")), scores)
     stem = folder / "-".join(options.presets)
     plots.training_curves({name: history for name, (_, history, _) in results.items()}).savefig(f"{stem}.png")
@@ -80,11 +80,11 @@ def captions_table(records: list[coco.Record], runs: list[Path], device: str) ->
     lines = ["| picture | a person | " + " | ".join(run.name for run in runs) + " |", "|---" * (2 + len(runs)) + "|"]
     said = []
     for run in runs:
-        model, vocabulary, about = checkpoint.load(run, best_device(device))
+        model, vocabulary, metadata = checkpoint.load(run, best_device(device))
         loader = get_loader(
             records, vocabulary, transform=Transform(model.encoder.image_size), shuffle=False, broken="stop"
         )
-        longest = about["settings"]["caption_words"] + 1
+        longest = metadata["settings"]["caption_words"] + 1
         said.append({i: vocabulary.decode(h.ids) for i, h in decode(model, loader, max_length=longest).items()})
     for record in records:
         cells = [record.path.name, record.captions[0], *(captions[record.image_id] for captions in said)]

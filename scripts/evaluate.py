@@ -24,7 +24,7 @@ from dataset import coco, files
 from decoding.consensus import Consensus
 from decoding.search import Ensemble, Hypothesis, beam, decode, greedy, sample
 from evaluation import metrics
-from evaluation.truth import counts_right, grounding, hallucination, relations_right, truthfulness
+from evaluation.truth import count_accuracy, grounding, hallucination, relation_accuracy, truthfulness
 from model import best_device
 from models import checkpoint
 from scripts.page import captions_page
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         other = metrics.statistics(metrics.load_results(options.against, captions, more=part), references)
         print(f"against {options.against}:")
         for name, difference in metrics.bootstrap(measured, other).items():
-            print(" ", metrics.verdict(name, difference))
+            print(" ", metrics.describe_difference(name, difference))
     scores |= {"margins": {name: score.margin for name, score in with_margins.items()}}
     name = f"{stem.name}-scores.json" if options.results else f"scores-{options.split}.json"
     files.write(stem.with_name(name), json.dumps(scores, indent=1))
@@ -84,7 +84,7 @@ def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[c
     device = best_device(options.device)
     loaded = [checkpoint.load(folder, device) for folder in options.checkpoint]
     vocabulary = loaded[0].vocabulary
-    settings = [one.about.get("settings", {}) | {"limit": one.about.get("limit")} for one in loaded]
+    settings = [one.metadata.get("settings", {}) | {"limit": one.metadata.get("limit")} for one in loaded]
     if any(other.vocabulary.words != vocabulary.words for other in loaded):
         raise ValueError("these checkpoints do not know the same words: no ensemble")
     model = loaded[0].model if len(loaded) == 1 else Ensemble([one.model for one in loaded]).eval()
@@ -113,7 +113,7 @@ def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[c
     metrics.save_results(file, captions)
     learned = [caption for of_one in settings for caption in learned_by(of_one, dataset)]
     scores |= {"unfinished": sum(not hypothesis.finished for hypothesis in said.values()) / len(said)}
-    scores |= metrics.portrait(captions, vocabulary.words[4:], learned) | pointing(said, records, vocabulary)
+    scores |= metrics.caption_statistics(captions, vocabulary.words[4:], learned) | pointing(said, records, vocabulary)
     return scores, captions, records
 
 
@@ -150,13 +150,13 @@ def seen_by(encoders: list, records: list[coco.Record], dataset: str, device: to
 
 def search_of(options: argparse.Namespace) -> tuple:
     """The search the command line asks for, and its settings."""
-    rules = {"min_length": options.min_length, "no_repeat": options.no_repeat}
+    rules = {"min_length": options.min_length, "no_repeat_ngram_size": options.no_repeat_ngram_size}
     if options.temperature is not None:
         generator = torch.Generator(best_device(options.device)).manual_seed(options.seed)
         return sample, rules | {"temperature": options.temperature, "top_p": options.top_p, "generator": generator}
-    if options.width == 1:
+    if options.num_beams == 1:
         return greedy, rules
-    return beam, rules | {"width": options.width, "length_penalty": options.length_penalty}
+    return beam, rules | {"num_beams": options.num_beams, "length_penalty": options.length_penalty}
 
 
 def among_neighbours(model, loaded: list, settings: dict, captioned: list[coco.Record], options) -> Consensus:
@@ -188,8 +188,8 @@ def about_objects(captions: Captions, records: list[coco.Record]) -> dict[str, f
     t = truthfulness(captions, records)
     scores |= {"pairs named": t.named, "true pairs": t.true_share, "true captions": t.true_captions, "recall": t.recall}
     for name, (right, cases) in (
-        ("counts", counts_right(captions, records)),
-        ("relations", relations_right(captions, records)),
+        ("counts", count_accuracy(captions, records)),
+        ("relations", relation_accuracy(captions, records)),
     ):
         scores |= {f"{name} said": cases} | ({f"{name} right": right} if cases else {})
     return scores
@@ -221,7 +221,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--split", default="val", help='default: val; "held-out": what scripts.train --hold-out kept apart')
     add("--limit", type=count, help="only the first so many images")
     add("--out", metavar="FOLDER", help="where captions and scores go (default: the first checkpoint's folder)")
-    add("--width", type=int, default=5, help="beam width; 1: greedy (default: 5)")
+    add("--num-beams", type=int, default=5, help="beam width; 1: greedy (default: 5)")
     add("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
     add(
         "--consensus",
@@ -233,7 +233,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--temperature", type=float, help="draw the words at random instead; 1: as likely as the model has them")
     add("--top-p", type=float, default=1.0, help="draw among the likeliest words of so much probability (default: 1)")
     add("--seed", type=int, default=0, help="of the drawing (default: 0)")
-    add("--no-repeat", type=int, default=0, metavar="N", help="no run of N words occurs twice in a caption")
+    add("--no-repeat-ngram-size", type=int, default=0, metavar="N", help="no run of N words occurs twice in a caption")
     add("--min-length", type=int, default=1, help="words (default: 1)")
     add("--max-length", type=int, help="words and <end> (default: as long as the captions it learned from)")
     add("--java", type=float, default=0, metavar="SECONDS", help="METEOR and SPICE, too, each for so long at most")
@@ -241,10 +241,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.results and not options.dataset:
         parser.error("--results needs --dataset: whose references?")
-    if options.width < 1:
-        parser.error("--width must be 1 or more")
-    if options.consensus and (options.width == 1 or options.temperature is not None):
-        parser.error("--consensus chooses among what a beam finds: leave out --temperature and --width 1")
+    if options.num_beams < 1:
+        parser.error("--num-beams must be 1 or more")
+    if options.consensus and (options.num_beams == 1 or options.temperature is not None):
+        parser.error("--consensus chooses among what a beam finds: leave out --temperature and --num-beams 1")
     return options
 
 

@@ -31,7 +31,7 @@ from models import checkpoint
 from models.decoders import DECODERS
 from training import config
 from training.features import extract, file_of
-from training.loop import Plan, best_precision, fit
+from training.loop import TrainingConfig, best_precision, fit
 from training.pretraining import WordDetector, fit_detector
 from training.self_critical import SelfCritical
 from vocabulary import SPECIALS, Vocabulary
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         except RuntimeError:
             raise ValueError(f"{options.begin_with} is another model than these settings describe") from None
     print(f"{len(train):,} train and {len(val):,} val images, {len(vocabulary):,} words, {device}, {torch.__version__}")
-    about = {
+    metadata = {
         "preset": options.preset,
         "begun_with": options.begin_with,
         "settings": dataclasses.asdict(cfg),
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         "versions": {name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
     }
 
-    def learn(model: Captioner, plan: Plan, folder: Path) -> list[dict]:
+    def learn(model: Captioner, training_config: TrainingConfig, folder: Path) -> list[dict]:
         """Train one model, from features where its encoder is frozen, else from pictures; say how it goes."""
         loaders = [
             get_loader(
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
                 seed=cfg.seed,
                 workers=options.workers,
                 broken=options.broken,
-                keep=home,
+                cache_dir=home,
             )
             for learns, records, part in (
                 (True, train, options.limit or cfg.subset or cfg.hold_out),
@@ -121,32 +121,34 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
             return float(statistics(captions, {r.image_id: r.captions for r in val}).scores()["CIDEr-D"])
 
-        also = None
+        extra_loss = None
         if cfg.self_critical:
             words = {r.image_id: [vocabulary.encode(c)[1:] for c in r.captions] for r in train}  # `<end>` is one, too
-            also = SelfCritical(CiderD(words), cfg.self_critical, cfg.samples, cfg.caption_words + 1)
-        keeper = checkpoint.Keeper(folder, vocabulary, about)
+            extra_loss = SelfCritical(CiderD(words), cfg.self_critical, cfg.samples, cfg.caption_words + 1)
+        run_checkpoint = checkpoint.RunCheckpoint(folder, vocabulary, metadata)
         score = {"perplexity": None, "cider": cider}[cfg.select_on]
         return fit(
             model,
             *loaders,
-            plan,
+            training_config,
             score=score,
-            also=also,
+            extra_loss=extra_loss,
             after_epoch=[say],
-            keeper=keeper,
+            run_checkpoint=run_checkpoint,
             device=device,
             autocast=precision,
         )
 
     began = time.perf_counter()
-    history = learn(model, cfg.plan(), run / "frozen" if cfg.tune_epochs else run)
+    history = learn(model, cfg.training_config(), run / "frozen" if cfg.tune_epochs else run)
     if cfg.tune_epochs:
         print("now encoder and decoder together")
         eye = EncoderCNN(**cfg.encoder_options() | {"finetune": None})
         eye.load_state_dict(encoder.state_dict())
-        plan = dataclasses.replace(cfg.plan(), epochs=cfg.tune_epochs, learning_rate=cfg.tune_rate)
-        history = learn(Captioner(eye, decoder), plan, run)
+        training_config = dataclasses.replace(
+            cfg.training_config(), epochs=cfg.tune_epochs, learning_rate=cfg.tune_rate
+        )
+        history = learn(Captioner(eye, decoder), training_config, run)
     files.write(run / "history.json", json.dumps(history, indent=1))
     plots.training_curves(history).savefig(run / "curves.png")
     best = min(row["val_perplexity"] for row in history)

@@ -19,7 +19,7 @@ from data_loader import Transform, get_loader
 from dataset import coco
 from dataset.coco import load
 from model import Captioner, DecoderRNN, EncoderCNN
-from training.loop import Plan, fit
+from training.loop import TrainingConfig, fit
 from vocabulary import Vocabulary
 
 FILES = 1000 if LONG else 150
@@ -297,5 +297,5 @@ def test_any_caption_becomes_words_and_trains(tiny_coco, captioner, tmp_path, na
     encoder = EncoderCNN("small", image_size=32, grid=2, finetune=None)
     model = Captioner(encoder, DecoderRNN(len(words), encoder.feature_size, 8, 8, 8))
     loader = get_loader(records, words, transform=Transform(32), captions_per_image=5, max_words=30)
-    (row,) = fit(model, loader, loader, Plan(epochs=1))
+    (row,) = fit(model, loader, loader, TrainingConfig(epochs=1))
     assert math.isfinite(row["train_loss"] + row["val_perplexity"])

@@ -22,7 +22,7 @@ from PIL import Image
 from data_loader import Transform, get_loader
 from dataset.coco import open_image
 from training import features
-from training.loop import Plan, fit
+from training.loop import TrainingConfig, fit
 
 FILES = 2000 if LONG else 250
 ROOT = Path(__file__).parents[1]
@@ -295,7 +295,7 @@ def test_or_it_stops_the_run_in_one_sentence(spoilt, vocabulary, workers):
 
 def test_training_goes_on_without_them_and_a_batch_may_be_left_empty(spoilt, vocabulary, captioner, capsys):
     train = get_loader(spoilt, vocabulary, transform=Transform(32), images_per_batch=1)
-    history = fit(captioner(), train, train, Plan(epochs=2))
+    history = fit(captioner(), train, train, TrainingConfig(epochs=2))
     assert len(history) == 2 and history[1]["train_loss"] < history[0]["train_loss"]
     assert capsys.readouterr().out.count("left out: ") == 2
 

@@ -65,7 +65,7 @@ def test_the_beam_finds_the_textbooks_captions():
     regions = random_regions(6, regions=9, features=16)
     lengths = set()
     for options in ({"min_length": 1, "max_length": 12}, {"min_length": 4, "max_length": 6}):
-        options |= {"width": 3, "length_penalty": 0.7}
+        options |= {"num_beams": 3, "length_penalty": 0.7}
         found = [h.ids for h in beam(decoder, regions, **options)]
         assert found == textbook_beam(decoder, regions, **options)
         lengths |= set(map(len, found))

@@ -11,7 +11,7 @@ from conftest import Malicious
 from data_loader import Transform, get_loader
 from decoding.search import decode
 from model import Captioner, DecoderRNN, EncoderCNN
-from models.checkpoint import VERSION, Keeper, load, save
+from models.checkpoint import VERSION, RunCheckpoint, load, save
 from models.decoders import SpatialDecoder
 from vocabulary import Vocabulary
 
@@ -37,10 +37,10 @@ def test_a_checkpoint_says_the_same_captions(captioner, records, vocabulary, tmp
     model = captioner(finetune=finetune, dropout=0.5, **decoder)
     with torch.no_grad():
         model.encoder.mean.add_(0.1)  # the normalisation is part of it
-        model.decoder.vocabulary.weight.mul_(10)
+        model.decoder.lm_head.weight.mul_(10)
     save(tmp_path / "run", model, vocabulary, {"dataset": "tiny", "score": 0.5})
     again = load(tmp_path / "run")
-    assert not again.model.training and again.about == {"dataset": "tiny", "score": 0.5}
+    assert not again.model.training and again.metadata == {"dataset": "tiny", "score": 0.5}
     assert again.vocabulary.words == vocabulary.words and again.vocabulary.counts == vocabulary.counts
     loader = get_loader(records["val"], vocabulary, transform=Transform(again.model.encoder.image_size))
     said, said_again = ({i: h.ids for i, h in decode(m, loader).items()} for m in (model, again.model))
@@ -143,10 +143,12 @@ def test_another_vocabulary_is_refused(folder, vocabulary):
 
 
 def test_a_runs_state_comes_back_with_its_weights(captioner, vocabulary, tmp_path):
-    keeper, model, other = Keeper(tmp_path, vocabulary), captioner(seed=0), captioner(seed=1)
-    assert keeper.load_training(model) is None
-    keeper.save_training(model, {"run": {"epoch": 3, "best": 2.5, "history": [{"epoch": 3}]}, "coins": torch.ones(2)})
-    state = keeper.load_training(other)
+    run_checkpoint, model, other = RunCheckpoint(tmp_path, vocabulary), captioner(seed=0), captioner(seed=1)
+    assert run_checkpoint.load_training(model) is None
+    run_checkpoint.save_training(
+        model, {"run": {"epoch": 3, "best": 2.5, "history": [{"epoch": 3}]}, "coins": torch.ones(2)}
+    )
+    state = run_checkpoint.load_training(other)
     assert state["run"] == {"epoch": 3, "best": 2.5, "history": [{"epoch": 3}]} and torch.equal(
         state["coins"], torch.ones(2)
     )
@@ -158,45 +160,45 @@ def test_a_damaged_or_malicious_state_is_refused_and_not_executed(captioner, voc
     for content in (Malicious(tmp_path / "owned"), {"config": Malicious(tmp_path / "owned")}, [1], {"words": []}):
         torch.save(content, file)
         with pytest.raises(ValueError, match=r"training\.pt is damaged or not a run's state: delete it"):
-            Keeper(tmp_path, vocabulary).load_training(captioner())
+            RunCheckpoint(tmp_path, vocabulary).load_training(captioner())
     assert not (tmp_path / "owned").exists()
     file.write_bytes(b"PK\x03\x04")
     with pytest.raises(ValueError, match=r"training\.pt is damaged"):
-        Keeper(tmp_path, vocabulary).load_training(captioner())
+        RunCheckpoint(tmp_path, vocabulary).load_training(captioner())
 
 
 def test_the_state_of_another_run_is_refused(captioner, vocabulary, tmp_path):
-    Keeper(tmp_path, vocabulary).save_training(captioner(), {})
+    RunCheckpoint(tmp_path, vocabulary).save_training(captioner(), {})
     backwards = Vocabulary.from_words(vocabulary.words[:3:-1])
     for model, words, what in ((captioner(cell="gru"), vocabulary, "model"), (captioner(), backwards, "vocabulary")):
         with pytest.raises(ValueError, match=f"holds a run of another {what}: delete it or choose another folder"):
-            Keeper(tmp_path, words).load_training(model)
+            RunCheckpoint(tmp_path, words).load_training(model)
     settings = {"learning_rate": 0.1, "dataset": "tiny", "epochs": 3, "tune_epochs": 0, "patience": None}
-    about = {"dataset": "a1", "seed": 0, "settings": settings}
-    Keeper(tmp_path, vocabulary, about | {"versions": "old"}).save_training(captioner(), {})
+    metadata = {"dataset": "a1", "seed": 0, "settings": settings}
+    RunCheckpoint(tmp_path, vocabulary, metadata | {"versions": "old"}).save_training(captioner(), {})
     others = [{"dataset": "b2"}, {"seed": 1}, {"begun_with": "runs/a"}, {"settings": settings | {"learning_rate": 0.2}}]
     for other in others:
         with pytest.raises(ValueError, match="holds a run of another dataset, seed or settings: delete it or choose"):
-            Keeper(tmp_path, vocabulary, about | other).load_training(captioner())
+            RunCheckpoint(tmp_path, vocabulary, metadata | other).load_training(captioner())
     longer = settings | {"dataset": "data/tiny", "epochs": 5, "tune_epochs": 1, "patience": 2}
-    assert Keeper(tmp_path, vocabulary, about | {"settings": longer}).load_training(captioner()) == {}
+    assert RunCheckpoint(tmp_path, vocabulary, metadata | {"settings": longer}).load_training(captioner()) == {}
 
 
 def test_the_state_of_an_older_run_which_recorded_less_still_goes_on(captioner, vocabulary, tmp_path):
-    about = {"dataset": "a1", "seed": 0, "settings": {"learning_rate": 0.1}}
-    keeper = Keeper(tmp_path, vocabulary, about)
-    keeper.save_training(captioner(), {})
+    metadata = {"dataset": "a1", "seed": 0, "settings": {"learning_rate": 0.1}}
+    run_checkpoint = RunCheckpoint(tmp_path, vocabulary, metadata)
+    run_checkpoint.save_training(captioner(), {})
     state = torch.load(tmp_path / "training.pt", weights_only=True)
     for recorded in (["a1", 0, {"learning_rate": 0.1}], ["a1", 0], []):
         torch.save(state | {"of": recorded}, tmp_path / "training.pt")
-        assert keeper.load_training(captioner()) == {}
+        assert run_checkpoint.load_training(captioner()) == {}
     torch.save(state | {"of": ["a1", 1]}, tmp_path / "training.pt")
     with pytest.raises(ValueError, match="another dataset, seed or settings"):
-        keeper.load_training(captioner())
+        run_checkpoint.load_training(captioner())
 
 
 def test_nothing_in_the_folder_is_a_pickled_class(folder, captioner, vocabulary):
-    Keeper(folder, vocabulary).save_training(captioner(), {"rng": torch.get_rng_state()})
+    RunCheckpoint(folder, vocabulary).save_training(captioner(), {"rng": torch.get_rng_state()})
     assert {file.name for file in folder.iterdir()} == {
         "config.json",
         "vocabulary.json",

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_every_preset_trains_on_the_sample_and_adaptive_tells_how_much_each_word_looks(folder, capsys):
     run = train.main([*QUICK, "--preset", "adaptive", "--epochs", "12", "--learning-rate", "0.01", "--dropout", "0"])
-    assert run == Path("runs/sample/adaptive") and checkpoint.load(run).about["preset"] == "adaptive"
+    assert run == Path("runs/sample/adaptive") and checkpoint.load(run).metadata["preset"] == "adaptive"
     picture = next((folder / "data/sample/test").iterdir())
     caption.main([str(picture), "--checkpoint", str(run), "--figure", "look.png"])
     assert Image.open("look.png").width > 100 and Image.open("look-looks.png").width > 50
@@ -41,9 +41,9 @@ def test_every_preset_trains_on_the_sample_and_adaptive_tells_how_much_each_word
 def test_the_checkpoint_says_where_it_comes_from(folder):
     quick = [*QUICK, "--preset", "lstm", "--epochs", "1"]
     run = train.main([*quick, "--seed", "3"])
-    about = checkpoint.load(run).about
-    assert about["seed"] == 3 and about["dataset"] == coco.fingerprint(coco.load("sample", "train"))
-    assert about["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    metadata = checkpoint.load(run).metadata
+    assert metadata["seed"] == 3 and metadata["dataset"] == coco.fingerprint(coco.load("sample", "train"))
+    assert metadata["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     with pytest.raises(ValueError, match="holds a run of another dataset, seed or settings: delete it or choose"):
         train.main([*quick, "--seed", "4"])
     with pytest.raises(ValueError, match="another dataset, seed or settings"):
@@ -131,14 +131,14 @@ def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
     assert held < {record.image_id for record in coco.load("sample", "train")}
     learned, validated = train.records_of(config.for_dataset("sample", "lstm", {"hold_out": "3", "seed": "5"}))
     assert {r.image_id for r in validated} == held and len(learned) == 5 and not held & {r.image_id for r in learned}
-    settings = checkpoint.load(runs[0]).about["settings"]
+    settings = checkpoint.load(runs[0]).metadata["settings"]
     assert evaluate.learned_by(settings, "sample") == [c for r in learned for c in r.captions]
     part = evaluate.learned_by(settings | {"subset": 10}, "sample")
     assert part == [c for r in train.part_of(learned, 10, seed=5) for c in r.captions] and len(part) == 10
     with pytest.raises(ValueError, match="hold-out"):
         train.main([*QUICK, "--hold-out", "8"])
     other = json.loads(Path(runs[1], "config.json").read_text())
-    other["about"]["settings"]["seed"] = 6
+    other["metadata"]["settings"]["seed"] = 6
     Path(runs[1], "config.json").write_text(json.dumps(other))
     with pytest.raises(ValueError, match="held out different pictures: give one alone, or --split val or test"):
         evaluate.main(["--checkpoint", *runs, "--split", "held-out"])
@@ -165,7 +165,7 @@ def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_capti
         ValueError, match="every picture that the model learned from is captioned here, no neighbour is left"
     ):
         evaluate.main([*how, "--split", "train"])
-    for wrong in (["--width", "1"], ["--temperature", "1"], ["--consensus", "0"]):
+    for wrong in (["--num-beams", "1"], ["--temperature", "1"], ["--consensus", "0"]):
         with pytest.raises(SystemExit):
             evaluate.main([*how, *wrong])
     assert "--consensus chooses among what a beam finds" in capsys.readouterr().err
@@ -184,7 +184,7 @@ def test_a_run_learns_from_several_views_of_its_pictures(folder, monkeypatch):
     kept = sorted(path.name for path in Path("runs/sample").glob("*-train*.npy"))
     assert kept == ["small-128px-8x8-train-view1.npy", "small-128px-8x8-train.npy"]
     assert not list(Path("runs/sample").glob("*-val-view*"))  # what is measured is seen as it is
-    assert checkpoint.load(run).about["settings"]["views"] == 2
+    assert checkpoint.load(run).metadata["settings"]["views"] == 2
     with pytest.raises(SystemExit, match="--views must be 1 or more, not 0"):
         train.main([*QUICK, "--views", "0"])
 
@@ -216,21 +216,23 @@ def test_a_run_learns_from_its_own_captions(folder):
     taught = train.main([*QUICK, "--preset", "lstm"])
     how = [*QUICK, "--preset", "lstm", "--begin-with", str(taught), "--self-critical", "5", "--samples", "3"]
     own = train.main([*how, "--name", "own"])
-    about = json.loads((own / "config.json").read_text())["about"]
-    assert (about["begun_with"], about["settings"]["self_critical"]) == (str(taught), 5.0)
+    metadata = json.loads((own / "config.json").read_text())["metadata"]
+    assert (metadata["begun_with"], metadata["settings"]["self_critical"]) == (str(taught), 5.0)
     before, after, again = (checkpoint.load(run).model for run in (taught, own, train.main([*how, "--name", "again"])))
     changed = [not torch.equal(*pair) for pair in zip(before.parameters(), after.parameters(), strict=True)]
     assert any(changed)
     assert all(torch.equal(*pair) for pair in zip(after.parameters(), again.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("how", [["--width", "1"], ["--temperature", "0.8", "--top-p", "0.9"], ["--no-repeat", "1"]])
+@pytest.mark.parametrize(
+    "how", [["--num-beams", "1"], ["--temperature", "0.8", "--top-p", "0.9"], ["--no-repeat-ngram-size", "1"]]
+)
 def test_every_search_is_at_hand(folder, how):
     run = train.main([*QUICK, "--preset", "rnn"])
     evaluate.main(["--checkpoint", str(run), *how, "--max-length", "6", "--min-length", "4"])
     for row in json.loads((run / "captions-val.json").read_text()):
         words = row["caption"].split()
-        assert 4 <= len(words) <= 6 and ("--no-repeat" not in how or len(set(words)) == len(words))
+        assert 4 <= len(words) <= 6 and ("--no-repeat-ngram-size" not in how or len(set(words)) == len(words))
 
 
 def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 
 from data_loader import Transform, get_loader
 from decoding.consensus import Consensus
-from decoding.search import END, Ensemble, Hypothesis, beams, decode
+from decoding.search import END, Ensemble, Hypothesis, beam_search, decode
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def test_only_what_the_beam_found_can_be_said(captioner, loader_of):
     """And a hypothesis keeps the model's own log-probabilities and looks, whatever it was chosen for."""
     model, val = captioner(seed=3), loader_of("val")
     search = Consensus(model, loader_of("train"), neighbours=10_000, most=3, progress=False)
-    said = decode(model, val, search, width=4, max_length=6)
-    found = decode(model, val, beams, width=4, max_length=6)
+    said = decode(model, val, search, num_beams=4, max_length=6)
+    found = decode(model, val, beam_search, num_beams=4, max_length=6)
     for image_id, chosen in said.items():
         same = next(h for h in found[image_id] if h.ids == chosen.ids)
         assert chosen.logprobs == same.logprobs and torch.equal(chosen.attention, same.attention)
@@ -89,7 +89,7 @@ def test_batches_change_nothing(captioner, loader_of):
     model, captions = captioner(seed=3), []
     for size in (1, 4):
         search = Consensus(model, loader_of("train", size), neighbours=3, progress=False)
-        said = decode(model, loader_of("val", size), search, width=4, max_length=6)
+        said = decode(model, loader_of("val", size), search, num_beams=4, max_length=6)
         captions.append({image_id: hypothesis.ids for image_id, hypothesis in said.items()})
     assert captions[0] == captions[1]
 
@@ -99,7 +99,7 @@ def test_an_ensemble_has_neighbours_too(captioner, loader_of, records):
     search = Consensus(ensemble, loader_of("train"), neighbours=2, progress=False)
     alone = [Consensus(model, loader_of("train"), progress=False).directions for model in ensemble.models]
     assert torch.equal(search.directions, torch.cat(alone, 1)) and not torch.equal(*alone)
-    assert len(decode(ensemble, loader_of("val"), search, width=3, max_length=6)) == len(records["val"])
+    assert len(decode(ensemble, loader_of("val"), search, num_beams=3, max_length=6)) == len(records["val"])
 
 
 def test_no_neighbours_are_refused(captioner, loader_of):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from data_loader import Batch, Transform, Varied, collate, get_loader, padded_share
+from data_loader import Batch, RandomCropFlip, Transform, collate, get_loader, padded_share
 from dataset.coco import open_image
 from training.loop import token_loss
 from vocabulary import Vocabulary
@@ -67,9 +67,9 @@ def test_a_view_is_most_of_the_picture_and_half_of_them_are_mirrored():
     rising = np.broadcast_to(np.linspace(40, 200, 90).astype(np.uint8)[None, :, None], (60, 90, 3)).copy()
     edges, rises = set(), 0
     for seed in range(60):
-        pixels, slope = (Varied(30)(Image.fromarray(p), np.random.default_rng(seed)) for p in (framed, rising))
+        pixels, slope = (RandomCropFlip(30)(Image.fromarray(p), np.random.default_rng(seed)) for p in (framed, rising))
         assert pixels.shape == (3, 30, 30) and pixels.dtype == torch.uint8
-        assert torch.equal(pixels, Varied(30)(Image.fromarray(framed), np.random.default_rng(seed)))
+        assert torch.equal(pixels, RandomCropFlip(30)(Image.fromarray(framed), np.random.default_rng(seed)))
         grey = pixels.float().mean(0)
         edges.add(tuple(bool(side.mean() > 60) for side in (grey[0], grey[-1], grey[:, 0], grey[:, -1])))
         row = slope[0, 15].float()

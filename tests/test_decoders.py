@@ -93,9 +93,9 @@ def test_a_beam_scores_its_words_as_forward_does(name, options):
     """Whatever a decoder's state is made of, the search carries it along with the right hypothesis."""
     model = decoder(name, options)
     with torch.no_grad():
-        model.vocabulary.weight.mul_(3)
+        model.lm_head.weight.mul_(3)
     features, *_ = batch()
-    for search in (greedy, lambda *args, **how: beam(*args, width=3, **how)):
+    for search in (greedy, lambda *args, **how: beam(*args, num_beams=3, **how)):
         for n, said in enumerate(search(model, features, max_length=6)):
             inputs = torch.tensor([[1, *said.ids[:-1]]])
             words = pack_padded_sequence(inputs, torch.tensor([len(said.ids)]), batch_first=True)
@@ -142,7 +142,7 @@ def test_its_config_builds_it_again(name, options):
 
 def test_a_tied_vocabulary_is_the_embedding():
     tied, free = (DECODERS["ShowAndTell"](11, 7, word_size=6, hidden_size=6, tied=tied) for tied in (True, False))
-    assert tied.vocabulary.weight is tied.embedding.weight
+    assert tied.lm_head.weight is tied.embedding.weight
     assert sum(p.numel() for p in free.parameters()) - sum(p.numel() for p in tied.parameters()) == 11 * 6
     with pytest.raises(ValueError, match="tied weights need word_size = hidden_size, not 5 and 6"):
         DECODERS["ShowAndTell"](11, 7, word_size=5, hidden_size=6, tied=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from data_loader import Transform, get_loader
-from decoding.search import END, PAD, START, UNK, Ensemble, Hypothesis, beam, beams, decode, greedy, sample
+from decoding.search import END, PAD, START, UNK, Ensemble, Hypothesis, beam, beam_search, decode, greedy, sample
 from model import Captioner, DecoderRNN
 from models.decoders import DECODERS
 from training import pretraining
@@ -25,8 +25,8 @@ def decoder(
     model = DecoderRNN(4 + words, FEATURES[1], 6, 12, 5, cell=cell, attention=attention).eval()
     with torch.no_grad():
         model.embedding.weight.mul_(3)
-        model.vocabulary.weight.mul_(8)
-        model.vocabulary.bias[END] += end
+        model.lm_head.weight.mul_(8)
+        model.lm_head.bias[END] += end
     return model
 
 
@@ -76,7 +76,7 @@ def plain_beam(model: DecoderRNN, picture: Tensor, width: int, penalty: float, m
 def test_a_beam_of_one_is_greedy(cell, attention):
     for seed in range(4):
         model, pictures = decoder(seed, cell=cell, attention=attention), features(6, seed)
-        straight, narrow = greedy(model, pictures), beam(model, pictures, width=1)
+        straight, narrow = greedy(model, pictures), beam(model, pictures, num_beams=1)
         assert captions(straight) == captions(narrow)
         assert [h.finished for h in straight] == [h.finished for h in narrow]
         for a, b in zip(straight, narrow, strict=True):
@@ -93,7 +93,7 @@ def test_a_wide_beam_is_exhaustive_search(penalty):
     every = [[*start, END] for n in range(4) for start in product(say[1:], repeat=n)]
     for seed in range(3):
         model, pictures = decoder(seed, words=3, end=-1.0), features(2, seed)
-        found = beam(model, pictures, width=300, length_penalty=penalty, max_length=4, min_length=0)
+        found = beam(model, pictures, num_beams=300, length_penalty=penalty, max_length=4, min_length=0)
         for picture, hypothesis in zip(pictures, found, strict=True):
             scores = {tuple(ids): sum(scored(model, picture, ids)[0]) / len(ids) ** penalty for ids in every}
             best = max(scores, key=scores.get)
@@ -106,7 +106,7 @@ def test_the_batched_beam_is_the_plain_one(width):
     found, lengths = [], set()
     for seed, penalty in product(range(5), (0.0, 1.0)):
         model, pictures = decoder(seed, end=1.0), features(5, seed)
-        options = {"width": width, "length_penalty": penalty, "max_length": 8, "min_length": 0}
+        options = {"num_beams": width, "length_penalty": penalty, "max_length": 8, "min_length": 0}
         found = captions(beam(model, pictures, **options))
         assert found == [plain_beam(model, picture, width, penalty, 8) for picture in pictures]
         lengths |= set(map(len, found))
@@ -117,7 +117,7 @@ def test_a_wider_beam_finds_better_captions():
     totals = {width: 0.0 for width in (1, 3, 10)}
     for seed, width in product(range(5), totals):
         model, pictures = decoder(seed, end=1.0), features(8, seed)
-        totals[width] += sum(h.score for h in beam(model, pictures, width=width, length_penalty=0, max_length=10))
+        totals[width] += sum(h.score for h in beam(model, pictures, num_beams=width, length_penalty=0, max_length=10))
     assert totals[1] < totals[3] < totals[10]
 
 
@@ -125,7 +125,7 @@ def test_the_length_penalty_weighs_short_against_long():
     model, pictures = decoder(1, end=0.5), features(20)
     lengths = []
     for penalty in (0.0, 0.7, 1.5):
-        hypotheses = beam(model, pictures, width=6, length_penalty=penalty, max_length=12)
+        hypotheses = beam(model, pictures, num_beams=6, length_penalty=penalty, max_length=12)
         lengths.append(sum(len(h.ids) for h in hypotheses))
         for h in hypotheses:
             assert h.score == pytest.approx(sum(h.logprobs) / len(h.ids) ** penalty, abs=1e-4)
@@ -199,7 +199,7 @@ def test_a_model_that_ends_at_once_says_as_much_as_it_must(search):
 def test_what_is_banned_is_never_said(search):
     model = decoder(words=8, end=-1e4)
     with torch.no_grad():
-        model.vocabulary.bias[[PAD, START, UNK]] = 50.0
+        model.lm_head.bias[[PAD, START, UNK]] = 50.0
     said = {word for h in search(model, features(10)) for word in h.ids}
     assert said <= set(range(4, 12)) and len(said) > 1
     for hypothesis in search(model, features(3), max_length=4):
@@ -219,7 +219,7 @@ def test_no_run_of_words_is_said_twice(search):
     repeats = {n: 0 for n in (0, 1, 2, 3)}
     for seed, n in product(range(4), repeats):
         torch.manual_seed(seed)
-        for hypothesis in search(decoder(seed, end=-3.0), features(10, seed), no_repeat=n, max_length=12):
+        for hypothesis in search(decoder(seed, end=-3.0), features(10, seed), no_repeat_ngram_size=n, max_length=12):
             for length in (1, 2, 3):
                 runs = [tuple(hypothesis.ids[i : i + length]) for i in range(len(hypothesis.ids) - length + 1)]
                 if length == (n or 2):
@@ -229,7 +229,7 @@ def test_no_run_of_words_is_said_twice(search):
 
 @pytest.mark.parametrize("search", [greedy, sample, beam])
 def test_when_every_word_is_used_up_the_caption_ends(search):
-    for hypothesis in search(decoder(words=3, end=-1e4), features(4), no_repeat=1, min_length=10):
+    for hypothesis in search(decoder(words=3, end=-1e4), features(4), no_repeat_ngram_size=1, min_length=10):
         assert len(hypothesis.ids) == 4 and sorted(hypothesis.ids[:3]) == [4, 5, 6] and hypothesis.finished
 
 
@@ -237,12 +237,12 @@ def test_when_every_word_is_used_up_the_caption_ends(search):
     "search, wrong",
     [
         (greedy, {"max_length": 0}),
-        (greedy, {"no_repeat": -1}),
+        (greedy, {"no_repeat_ngram_size": -1}),
         (sample, {"temperature": 0.0}),
         (sample, {"top_p": 0.0}),
         (sample, {"top_k": 0}),
-        (beam, {"width": 0}),
-        (beam, {"width": 5, "groups": 2}),
+        (beam, {"num_beams": 0}),
+        (beam, {"num_beams": 5, "num_beam_groups": 2}),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(search, wrong):
@@ -291,9 +291,9 @@ def test_only_the_likeliest_words_are_drawn():
 
 def test_several_may_be_drawn_of_each_picture():
     model, pictures = decoder(), features(3)
-    certain = sample(model, pictures, temperature=1e-3, each=4)
+    certain = sample(model, pictures, temperature=1e-3, num_samples=4)
     assert captions(certain) == [ids for ids in captions(greedy(model, pictures)) for _ in range(4)]
-    assert len({tuple(ids) for ids in captions(sample(model, pictures[:1], each=10))}) > 5
+    assert len({tuple(ids) for ids in captions(sample(model, pictures[:1], num_samples=10))}) > 5
 
 
 def test_a_seed_draws_the_same_again():
@@ -310,7 +310,7 @@ def test_a_seed_draws_the_same_again():
 def test_the_n_best_are_different_captions_in_order():
     for seed in range(3):
         model, pictures = decoder(seed, end=1.0), features(5, seed)
-        for picture, found in zip(pictures, beams(model, pictures, width=6, max_length=8), strict=True):
+        for picture, found in zip(pictures, beam_search(model, pictures, num_beams=6, max_length=8), strict=True):
             assert len({tuple(h.ids) for h in found}) == len(found) > 1
             assert [h.finished for h in found] == sorted([h.finished for h in found], reverse=True)
             for some in (True, False):
@@ -324,7 +324,9 @@ def test_the_n_best_are_different_captions_in_order():
 def test_groups_say_different_things():
     first_words, pictures = {}, features(20)
     for diversity in (0.0, 100.0):
-        found = beams(decoder(4), pictures, width=6, groups=3, diversity=diversity, max_length=6)
+        found = beam_search(
+            decoder(4), pictures, num_beams=6, num_beam_groups=3, diversity_penalty=diversity, max_length=6
+        )
         first_words[diversity] = [len({h.ids[0] for h in hypotheses}) for hypotheses in found]
         for picture, hypotheses in zip(pictures[:4], found, strict=False):
             for h in hypotheses:  # what diversity costs is not in the score
@@ -334,8 +336,8 @@ def test_groups_say_different_things():
 
 def test_one_group_without_rivals_is_the_plain_beam():
     model, pictures = decoder(5, end=1.0), features(8)
-    plain = captions(beam(model, pictures, width=3))
-    assert captions(beam(model, pictures, width=6, groups=2, diversity=0.0)) == plain
+    plain = captions(beam(model, pictures, num_beams=3))
+    assert captions(beam(model, pictures, num_beams=6, num_beam_groups=2, diversity_penalty=0.0)) == plain
 
 
 # --- several models as one
@@ -363,7 +365,7 @@ def test_an_ensemble_says_the_mean_of_the_probabilities():
 
 def test_members_may_be_of_any_kind_but_of_one_vocabulary():
     members = [Captioner(torch.nn.Identity(), DECODERS[kind](12, FEATURES[1]).eval()) for kind in DECODERS]
-    hypotheses = beam(Ensemble(members), [features(3)] * len(members), width=3, max_length=5)
+    hypotheses = beam(Ensemble(members), [features(3)] * len(members), num_beams=3, max_length=5)
     assert [len(h.logprobs) == len(h.ids) for h in hypotheses] == [True] * 3
     assert hypotheses[0].attention is None  # one of them does not look
     with pytest.raises(ValueError, match="one vocabulary"):

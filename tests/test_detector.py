@@ -4,12 +4,12 @@ import torch
 
 from data_loader import Transform, get_loader
 from model import EncoderCNN
-from training.pretraining import WordDetector, fit_detector, said_of
+from training.pretraining import WordDetector, fit_detector, multi_hot_targets
 
 
 def test_who_said_what_holds_words_and_no_specials():
     captions = torch.tensor([[1, 7, 5, 2], [1, 6, 2, 0], [1, 7, 2, 0]])
-    said = said_of(captions, torch.tensor([1, 0, 1]), images=2, vocabulary_size=9)
+    said = multi_hot_targets(captions, torch.tensor([1, 0, 1]), images=2, vocabulary_size=9)
     assert said.nonzero().tolist() == [[0, 6], [1, 5], [1, 7]]
 
 

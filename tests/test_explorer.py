@@ -1,4 +1,4 @@
-"""The explorer without a browser: what is told of a picture, what the page is shown, what a person may ask."""
+"""The explorer without a browser: what is trace of a picture, what the page is shown, what a person may ask."""
 
 import base64
 import gc
@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from decoding.search import beam, beams, greedy, sample
-from decoding.trace import PATCHES, Exploration, sights
+from decoding.search import beam, beam_search, greedy, sample
+from decoding.trace import PATCHES, Exploration, grounded_objects
 from evaluation.truth import grounding
 from explorer import widget as explorer_module
 from explorer.widget import MOST, explore
@@ -60,7 +60,7 @@ def png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-# ------------------------------------------------------------------------------------------------------ what is told
+# ------------------------------------------------------------------------------------------------------ what is trace
 
 
 @pytest.mark.parametrize("kind", DECODERS.values(), ids=DECODERS)
@@ -71,23 +71,23 @@ def test_it_tells_what_beam_search_says_with_its_own_numbers(kind, vocabulary, p
     known = {name: size for name, size in sizes.items() if name in inspect.signature(kind).parameters}
     model = Captioner(encoder, kind(len(vocabulary), encoder.feature_size, **known)).eval()
     exploration = Exploration(Checkpoint(model, vocabulary, {}), picture)
-    told = exploration.tell()
+    trace = exploration.caption()
     (said,) = beam(model.decoder, exploration.regions)
-    assert list(told.ids) == said.ids
-    assert np.log(told.probabilities) == pytest.approx(said.logprobs, abs=1e-4)
-    assert told.occlusion == (said.attention is None)
-    if not told.occlusion:
-        assert told.maps == pytest.approx(said.attention.numpy(), abs=1e-5)
+    assert list(trace.ids) == said.ids
+    assert np.log(trace.probabilities) == pytest.approx(said.logprobs, abs=1e-4)
+    assert trace.occlusion == (said.attention is None)
+    if not trace.occlusion:
+        assert trace.maps == pytest.approx(said.attention.numpy(), abs=1e-5)
 
 
 def test_the_choices_are_the_likeliest_words_that_can_be_said(load, picture):
     exploration = Exploration(load(), picture)
-    told = exploration.tell(width=3)
+    trace = exploration.caption(num_beams=3)
     decoder = exploration.model.decoder
     with torch.inference_mode():
         memory = decoder.prepare(exploration.regions)
         state, word = memory.state, torch.tensor([1])
-        for own, probability, choices in zip(told.ids, told.probabilities, told.choices, strict=True):
+        for own, probability, choices in zip(trace.ids, trace.probabilities, trace.choices, strict=True):
             scores, state, _ = decoder.step(word, state, memory)
             chances = scores.softmax(-1)[0]
             chances[[0, 1, 3]] = 0
@@ -102,22 +102,22 @@ def test_the_choices_are_the_likeliest_words_that_can_be_said(load, picture):
 
 def test_a_what_if_keeps_the_words_before_says_the_word_and_is_decoded_on(load, picture):
     exploration = Exploration(load(), picture)
-    told = exploration.tell(width=2)
-    for place in (0, 2, len(told.ids) - 1):
-        word = next(c.id for c in told.choices[place] if c.id != told.ids[place])
-        other = exploration.what_if(told, place, word, width=2)
-        assert other.ids[: place + 1] == (*told.ids[:place], word)
-        rest = beams(
-            exploration.model.decoder, exploration.regions, width=64, max_length=9, prefix=other.ids[: place + 1]
+    trace = exploration.caption(num_beams=2)
+    for place in (0, 2, len(trace.ids) - 1):
+        word = next(c.id for c in trace.choices[place] if c.id != trace.ids[place])
+        other = exploration.what_if(trace, place, word, num_beams=2)
+        assert other.ids[: place + 1] == (*trace.ids[:place], word)
+        rest = beam_search(
+            exploration.model.decoder, exploration.regions, num_beams=64, max_length=9, prefix=other.ids[: place + 1]
         )
         assert all(tuple(h.ids[: place + 1]) == other.ids[: place + 1] for h in rest[0])
-    assert exploration.what_if(told, 1, told.ids[1], width=2).ids == told.ids, "the word itself changes nothing"
+    assert exploration.what_if(trace, 1, trace.ids[1], num_beams=2).ids == trace.ids, "the word itself changes nothing"
 
 
 def test_a_caption_can_be_ended_and_goes_on_after_a_word_that_it_would_not_say(load, picture):
     exploration = Exploration(load(), picture)
     end, unknown = exploration.vocabulary.end, 3
-    assert exploration.tell(prefix=(7, end)).ids == (7, end)
+    assert exploration.caption(prefix=(7, end)).ids == (7, end)
     for search in (greedy, beam, sample):
         (said,) = search(
             exploration.model.decoder, exploration.regions, prefix=(unknown, 5), min_length=4, max_length=9
@@ -127,32 +127,34 @@ def test_a_caption_can_be_ended_and_goes_on_after_a_word_that_it_would_not_say(l
 
 def test_drawing_is_the_same_with_the_same_seed(load, picture):
     exploration = Exploration(load(), picture)
-    drawn = [exploration.tell(temperature=2.0, seed=seed).ids for seed in (1, 1, 2, 3)]
+    drawn = [exploration.caption(temperature=2.0, seed=seed).ids for seed in (1, 1, 2, 3)]
     assert drawn[0] == drawn[1] and len(set(drawn)) > 1
 
 
 def test_occlusion_is_the_fall_of_the_probability_when_a_patch_is_greyed(load, picture):
     exploration = Exploration(load(attention="none"), picture)
-    told = exploration.tell()
-    assert told.occlusion and told.maps.shape == (len(told.ids), PATCHES**2)
+    trace = exploration.caption()
+    assert trace.occlusion and trace.maps.shape == (len(trace.ids), PATCHES**2)
     row, column = divmod(patch := 19, PATCHES)
     step = exploration.pixels.shape[-1] // PATCHES
     greyed = as_array(Image.fromarray(exploration.pixels[0].permute(1, 2, 0).numpy())).copy()
     greyed[row * step : (row + 1) * step, column * step : (column + 1) * step] = 128
-    again = Exploration((exploration.model, exploration.vocabulary, {}), Image.fromarray(greyed)).read(told.ids)
-    fall = np.subtract(told.probabilities, again.probabilities).clip(0)
-    assert told.maps[:, patch] == pytest.approx(fall, abs=1e-6) and told.maps.max() > 0
+    again = Exploration((exploration.model, exploration.vocabulary, {}), Image.fromarray(greyed)).read(trace.ids)
+    fall = np.subtract(trace.probabilities, again.probabilities).clip(0)
+    assert trace.maps[:, patch] == pytest.approx(fall, abs=1e-6) and trace.maps.max() > 0
 
 
 def test_a_named_thing_is_found_with_its_mask_and_whether_the_peak_is_inside(load, records):
     record = records["val"][0]
-    told = replace(Exploration(load(), Image.open(record.path)).tell(), words=("a", "dog"))
-    assert sights(told, record) == [None, None], "no dog is annotated"
+    trace = replace(Exploration(load(), Image.open(record.path)).caption(), words=("a", "dog"))
+    assert grounded_objects(trace, record) == [None, None], "no dog is annotated"
     dog = replace(record.instances[0], category="dog")
-    assert sights(told, replace(record, instances=(dog,), width=0, height=0)) == [None, None], "of unknown size"
-    nothing, sight = sights(told, replace(record, instances=(dog,)))
+    assert grounded_objects(trace, replace(record, instances=(dog,), num_beams=0, height=0)) == [None, None], (
+        "of unknown size"
+    )
+    nothing, sight = grounded_objects(trace, replace(record, instances=(dog,)))
     mask = dog.mask(record.height, record.width)
-    (look,) = grounding(told.words, told.maps, [("dog", mask)])
+    (look,) = grounding(trace.words, trace.maps, [("dog", mask)])
     assert nothing is None and sight.category == "dog" and sight.inside == look.hit
     assert np.array_equal(sight.mask, mask)
 
@@ -163,9 +165,9 @@ def test_a_named_thing_is_found_with_its_mask_and_whether_the_peak_is_inside(loa
 def test_the_page_is_shown_the_overlays_of_the_static_figure(widget, records):
     (pane,) = widget.panes
     assert len(pane["words"]) == len(pane["frames"]) == len(pane["probabilities"]) == len(pane["choices"])
-    told = widget._shown[0].told
+    trace = widget._shown[0].trace
     picture = as_array(Image.open(records["val"][0].path), explorer_module.SIDE)
-    for frame, row in zip(pane["frames"], told.maps, strict=True):
+    for frame, row in zip(pane["frames"], trace.maps, strict=True):
         expected = overlay(picture, row, strength=explorer_module.FULL)
         assert abs(shown(frame).astype(float) - expected).mean() < 3  # JPEG
     assert widget.picture["said"] == records["val"][0].captions[0] and len(widget.thumbnails) == 3
@@ -268,8 +270,8 @@ def test_a_photograph_is_kept_small(widget):
         {"event": "choose", "number": True},
         {"event": "choose", "number": "0"},
         {"event": "choose", "number": 0, "path": "/etc/passwd"},
-        {"event": "settings", "width": 1e9},
-        {"event": "settings", "width": 2.5},
+        {"event": "settings", "num_beams": 1e9},
+        {"event": "settings", "num_beams": 2.5},
         {"event": "settings", "temperature": float("nan")},
         {"event": "settings", "length_penalty": "much"},
         {"event": "settings", "name": "nobody"},

@@ -158,22 +158,22 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 def test_the_last_good_checkpoint_survives_a_full_disk(captioner, vocabulary, small_disk):
     good, folder = captioner(seed=0), small_disk / "run"
-    keeper = checkpoint.Keeper(folder, vocabulary, {"score": 1})
-    keeper.save_best(good)
-    keeper.save_training(good, {"run": {"epoch": 1}})
+    run_checkpoint = checkpoint.RunCheckpoint(folder, vocabulary, {"score": 1})
+    run_checkpoint.save_best(good)
+    run_checkpoint.save_training(good, {"run": {"epoch": 1}})
     (small_disk / "someone's").write_bytes(b"0" * (os.statvfs(small_disk).f_bavail * 4096 - 40_000))
-    newer = checkpoint.Keeper(folder, vocabulary, {"score": 2})
+    newer = checkpoint.RunCheckpoint(folder, vocabulary, {"score": 2})
     with pytest.raises(OSError, match=r"run/model\.safetensors could not be written: the disk is full.*make room"):
         newer.save_best(captioner(seed=1))
     with pytest.raises(OSError, match=r"run/training\.pt could not be written: the disk is full.*make room"):
         newer.save_training(captioner(seed=1), {"run": {"epoch": 2}})
     again = checkpoint.load(folder)
-    assert same(again.model, good) and again.about == {"score": 1}
+    assert same(again.model, good) and again.metadata == {"score": 1}
     went_on = captioner(seed=2)
-    assert keeper.load_training(went_on) == {"run": {"epoch": 1}} and same(went_on, good)
+    assert run_checkpoint.load_training(went_on) == {"run": {"epoch": 1}} and same(went_on, good)
     (small_disk / "someone's").unlink()
     newer.save_best(captioner(seed=1))
-    assert checkpoint.load(folder).about == {"score": 2}
+    assert checkpoint.load(folder).metadata == {"score": 2}
 
 
 def test_the_last_good_checkpoint_survives_a_closed_folder(captioner, vocabulary, powerless):
@@ -212,7 +212,7 @@ def test_a_night_of_training_is_not_lost_to_a_disk(tmp_path, monkeypatch):
         told,
     ):  # the optimizer's numbers are more
         train.main(how)
-    assert checkpoint.load(run).about["preset"] == "show_attend_tell" and not list(run.glob("*.part"))
+    assert checkpoint.load(run).metadata["preset"] == "show_attend_tell" and not list(run.glob("*.part"))
     train.main(how)
     again = json.loads((run / "history.json").read_text())
     assert [row["val_perplexity"] for row in again] == [row["val_perplexity"] for row in history]

@@ -137,7 +137,7 @@ def test_bad_captions_score_lower(said_and_meant):
 def test_a_result_against_itself_never_differs(said_and_meant):
     measured = metrics.statistics(*said_and_meant)
     for name, difference in metrics.bootstrap(measured, measured).items():
-        assert difference == (0, 0) and "no difference" in metrics.verdict(name, difference)
+        assert difference == (0, 0) and "no difference" in metrics.describe_difference(name, difference)
 
 
 def test_a_real_difference_is_found_in_any_order_of_the_images(said_and_meant):
@@ -149,7 +149,9 @@ def test_a_real_difference_is_found_in_any_order_of_the_images(said_and_meant):
     a, b = metrics.statistics(said, meant), metrics.statistics(worse, meant)
     for name, difference in metrics.bootstrap(a, b).items():
         assert difference.value == pytest.approx(float(a.scores()[name] - b.scores()[name]))
-        assert difference.value > difference.margin > 0 and metrics.verdict(name, difference).endswith("better")
+        assert difference.value > difference.margin > 0 and metrics.describe_difference(name, difference).endswith(
+            "better"
+        )
         assert metrics.bootstrap(b, a)[name].value == pytest.approx(-difference.value)
     with pytest.raises(ValueError, match="not of the same images"):
         metrics.bootstrap(a, metrics.statistics({image: said[image] for image in list(said)[:9]}, meant))
@@ -240,7 +242,7 @@ def test_captions_without_references_are_refused():
 
 def test_a_portrait_tells_lengths_variety_and_what_was_learned_by_heart():
     captions = {1: "a dog", 2: "A dog.", 3: "a small cat", 4: "a cow"}
-    portrait = metrics.portrait(captions, ["a", "dog", "cat", "horse"], ["A dog!", "a horse"])
+    portrait = metrics.caption_statistics(captions, ["a", "dog", "cat", "horse"], ["A dog!", "a horse"])
     assert portrait == {
         "mean length": 2.25,
         "words used": 3,
@@ -248,4 +250,4 @@ def test_a_portrait_tells_lengths_variety_and_what_was_learned_by_heart():
         "distinct captions": 0.75,
         "copied from training": 0.5,
     }
-    assert "copied from training" not in metrics.portrait(captions, ["a"])
+    assert "copied from training" not in metrics.caption_statistics(captions, ["a"])

@@ -15,7 +15,7 @@ from conftest import Malicious
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from model import CELLS, Captioner, DecoderRNN, EncoderCNN, Memory, Prefixes, best_device
+from model import CELLS, Captioner, DecoderRNN, EncodedImages, EncoderCNN, Prefixes, best_device
 
 
 def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
@@ -47,7 +47,7 @@ def test_a_closed_gate_does_not_see_the_picture():
     seen, unseen = torch.randn(2, 1, 9, 7, dtype=torch.float64)
     memory, other = model.prepare(seen), model.prepare(unseen)
 
-    def scores(memory: Memory) -> torch.Tensor:
+    def scores(memory: EncodedImages) -> torch.Tensor:
         state = tuple(torch.ones(1, 6, dtype=torch.float64) for _ in memory.state)
         return model.step(torch.tensor([5]), state, memory)[0]
 

@@ -14,7 +14,7 @@ from model import Captioner, EncoderCNN
 from models import checkpoint
 from models.decoders import DECODERS
 from training import config
-from training.loop import Plan, evaluate, fit, scores_with_own_words, token_loss
+from training.loop import TrainingConfig, evaluate, fit, scheduled_sampling_forward, token_loss
 from vocabulary import Vocabulary
 
 NAMED = [name for name in config.PRESETS if name not in ("sample", "photographs")]
@@ -86,11 +86,11 @@ def test_attention_lstm_begins_with_the_mean_region():
 
 def test_a_cached_grid_is_stretched_as_the_picture_would_be(records):
     encoder = EncoderCNN("small", image_size=64, grid=14, finetune=0)  # its own grid is 8 x 8
-    assert (encoder.seen_regions, encoder.regions) == (64, 196)
+    assert (encoder.feature_regions, encoder.regions) == (64, 196)
     model = Captioner(encoder, DECODERS["ShowAttendTell"](9, encoder.feature_size)).eval()
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
-        kept = encoder.see(images)
+        kept = encoder.forward_features(images)
         assert kept.shape == (2, 64, 256)
         torch.testing.assert_close(model.regions(kept), encoder(images))
         corner = model.regions(kept)[:, 0]
@@ -126,7 +126,7 @@ def eight(tmp_path_factory):
 @pytest.mark.parametrize(("name", "ratio"), [*((name, 1.0) for name in NAMED), ("vgg19_gru", 0.5)])
 def test_eight_scenes_are_learned_by_heart_and_come_back_from_disk(name, ratio, eight, tmp_path):
     model, loader, vocabulary, settings = by_heart(name, eight)
-    plan = Plan(
+    plan = TrainingConfig(
         epochs=100,
         learning_rate=3e-3,
         weight_decay=0.0,
@@ -149,11 +149,11 @@ def test_eight_scenes_are_learned_by_heart_and_come_back_from_disk(name, ratio, 
 
 def test_without_a_teacher_the_loss_falls_and_stays_finite(eight):
     model, loader, _, _ = by_heart("vgg19_gru", eight)
-    history = fit(model, loader, loader, Plan(epochs=40, learning_rate=2e-3, teacher_forcing=0.0))
+    history = fit(model, loader, loader, TrainingConfig(epochs=40, learning_rate=2e-3, teacher_forcing=0.0))
     losses = [row["train_loss"] for row in history]
     assert all(torch.isfinite(torch.tensor(losses))) and losses[-1] < 0.9 * losses[0]
     batch = next(iter(loader))
-    assert scores_with_own_words(model, batch, 0.0)[0].isfinite().all()
+    assert scheduled_sampling_forward(model, batch, 0.0)[0].isfinite().all()
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -65,7 +65,7 @@ def test_faulty_pictures_are_answered_by_a_sentence_each(folder, capsys):
     picture = next((folder / "data/sample/test").iterdir())
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        caption.main(["text.png", "missing.jpg", str(picture), "--width", "1"])
+        caption.main(["text.png", "missing.jpg", str(picture), "--num-beams", "1"])
     assert stop.value.code == 1
     said = capsys.readouterr()
     assert picture.name in said.out
@@ -88,10 +88,10 @@ def test_an_unknown_decoder_is_named(folder):
 def test_a_caption_may_be_as_long_as_those_it_learned_from(folder, captioner, vocabulary, capsys, width):
     endless = captioner()
     with torch.no_grad():
-        endless.decoder.vocabulary.bias[vocabulary.end] = -1e9
+        endless.decoder.lm_head.bias[vocabulary.end] = -1e9
     checkpoint.save("endless", endless, vocabulary, {"settings": {"caption_words": 25}})
     picture = str(next((folder / "data/sample/test").iterdir()))
-    caption.main([picture, "--checkpoint", "endless", "--width", width])
+    caption.main([picture, "--checkpoint", "endless", "--num-beams", width])
     said = capsys.readouterr().out.removeprefix(f"{Path(picture).name}: ").split("   (p")[0]
     assert len(said.split()) == 26  # 25 words, and a place for <end>
 
@@ -131,7 +131,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(mistyped):
         train.main([mistyped, "3"])
 
 
-def test_the_plan_is_the_settings():
+def test_the_training_config_is_the_settings():
     settings = config.for_dataset("flickr8k")
-    assert settings.dataset == "flickr8k" and settings.plan().epochs == settings.epochs
+    assert settings.dataset == "flickr8k" and settings.training_config().epochs == settings.epochs
     assert settings.encoder_options()["name"] == settings.encoder

@@ -11,8 +11,8 @@ from data_loader import Transform, get_loader
 from decoding.search import BANNED, END, START, decode, greedy
 from evaluation.cider import CiderD
 from evaluation.metrics import statistics
-from models.checkpoint import Keeper
-from training.loop import Plan, fit
+from models.checkpoint import RunCheckpoint
+from training.loop import TrainingConfig, fit
 from training.self_critical import SelfCritical
 from vocabulary import tokenize
 
@@ -45,7 +45,7 @@ def test_the_gradient_is_that_of_the_expected_reward(captioner, loader):
     model = captioner(seed=1).eval()
     batch = next(iter(loader))
     one = replace(batch, image_ids=batch.image_ids[:1], images=batch.images[:1])
-    learning = model.decoder.vocabulary.weight
+    learning = model.decoder.lm_head.weight
     rewards = torch.linspace(-1, 2, len(learning))[torch.randperm(len(learning))]
     loss = SelfCritical(lambda image, ids: float(rewards[ids[0]]), weight=1.0, samples=20_000, max_length=1)
     (drawn,) = torch.autograd.grad(loss(model, one), learning)
@@ -79,8 +79,8 @@ def test_siblings_of_equal_worth_teach_nothing(captioner, loader):
 def test_a_stopped_run_draws_on_where_it_was(captioner, loader, records, vocabulary, tmp_path):
     """Same seed, same weights, interrupted or not; and the perplexities are those of the true words alone."""
     cider = CiderD({r.image_id: [vocabulary.encode(c)[1:] for c in r.captions] for r in records["train"]})
-    plan = Plan(epochs=3, learning_rate=0.01)
-    train = partial(fit, train_loader=loader, val_loader=loader, plan=plan, also=SelfCritical(cider, 5.0))
+    config = TrainingConfig(epochs=3, learning_rate=0.01)
+    train = partial(fit, train_loader=loader, val_loader=loader, config=config, extra_loss=SelfCritical(cider, 5.0))
 
     def stop(model, history):
         if len(history) == 2:
@@ -89,8 +89,8 @@ def test_a_stopped_run_draws_on_where_it_was(captioner, loader, records, vocabul
     whole, stopped, again = captioner(dropout=0.3), captioner(dropout=0.3), captioner(dropout=0.3)
     history = train(whole)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, keeper=Keeper(tmp_path, vocabulary, {}), after_epoch=[stop])
-    train(again, keeper=Keeper(tmp_path, vocabulary, {}))
+        train(stopped, run_checkpoint=RunCheckpoint(tmp_path, vocabulary, {}), after_epoch=[stop])
+    train(again, run_checkpoint=RunCheckpoint(tmp_path, vocabulary, {}))
     for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     assert all(1 < row["train_perplexity"] < len(vocabulary) for row in history)

@@ -15,19 +15,19 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from data_loader import Transform, get_loader
 from decoding.search import greedy
 from model import Captioner, DecoderRNN, EncoderCNN
-from models.checkpoint import Keeper, load
+from models.checkpoint import RunCheckpoint, load
 from models.decoders import DECODERS, SpatialDecoder
 from training.loop import (
     OPTIMIZERS,
-    Plan,
+    TrainingConfig,
+    doubly_stochastic_penalty,
     evaluate,
     fit,
     inverse_sigmoid_decay,
     linear_decay,
     perplexity,
-    scores_with_own_words,
+    scheduled_sampling_forward,
     token_loss,
-    uncovered,
 )
 from vocabulary import Vocabulary
 
@@ -58,15 +58,15 @@ def equal_weights(a: dict, b: dict) -> bool:
 def test_a_uniform_models_perplexity_is_the_vocabularys_size(captioner, loader, vocabulary):
     model = captioner()
     with torch.no_grad():
-        model.decoder.vocabulary.weight.zero_()
-        model.decoder.vocabulary.bias.zero_()
+        model.decoder.lm_head.weight.zero_()
+        model.decoder.lm_head.bias.zero_()
     assert evaluate(model, loader("val"), CPU) == pytest.approx(len(vocabulary), rel=1e-5)
 
 
 def test_perplexity_is_over_all_tokens_not_a_mean_of_batches(captioner, loader):
     model = captioner().eval()
     with torch.no_grad():
-        model.decoder.vocabulary.weight.mul_(20)  # sure of itself, so that batches differ
+        model.decoder.lm_head.weight.mul_(20)  # sure of itself, so that batches differ
     batches = list(loader("val", images_per_batch=2))  # two images, and one left over
     nll, tokens = [], []
     for batch in batches:
@@ -100,11 +100,11 @@ def test_label_smoothing_is_not_in_the_reported_perplexity(captioner, loader):
     histories, weights = [], []
     for smoothing in (0.0, 0.3):
         model = captioner(finetune=0)
-        fit(model, loader(), loader("val"), Plan(epochs=1, learning_rate=0.01, label_smoothing=smoothing))
+        fit(model, loader(), loader("val"), TrainingConfig(epochs=1, learning_rate=0.01, label_smoothing=smoothing))
         weights.append(model.state_dict())
         model = captioner(finetune=0)
         before = evaluate(model, loader(), CPU)
-        still = Plan(epochs=1, learning_rate=0.0, weight_decay=0.0, label_smoothing=smoothing)
+        still = TrainingConfig(epochs=1, learning_rate=0.0, weight_decay=0.0, label_smoothing=smoothing)
         histories += fit(model, loader(), loader("val"), still)
         assert histories[-1]["train_perplexity"] == pytest.approx(before, rel=1e-5)
         assert histories[-1]["train_loss"] == pytest.approx(math.log(before), rel=1e-5)
@@ -132,7 +132,7 @@ def test_a_teacher_who_never_leaves_is_the_forward_pass(captioner, loader, decod
     model = captioner(**decoder).double().eval()
     batch = next(iter(loader()))
     expected = model(batch.images, batch.inputs, batch.image_of)
-    torch.testing.assert_close(scores_with_own_words(model, batch, 1.0), expected)
+    torch.testing.assert_close(scheduled_sampling_forward(model, batch, 1.0), expected)
 
 
 def test_without_a_teacher_the_model_reads_its_own_words(captioner, loader, vocabulary):
@@ -140,9 +140,9 @@ def test_without_a_teacher_the_model_reads_its_own_words(captioner, loader, voca
     model = captioner(seed=3).double().eval()
     with torch.no_grad():
         model.decoder.embedding.weight.mul_(5)  # what it reads matters, what it says varies
-        model.decoder.vocabulary.weight.mul_(5)
+        model.decoder.lm_head.weight.mul_(5)
     batch = next(iter(loader()))
-    scores, _ = scores_with_own_words(model, batch, 0.0)
+    scores, _ = scheduled_sampling_forward(model, batch, 0.0)
     said, fed = scores.argmax(-1).split(batch.inputs.batch_sizes.tolist()), batch.captions.clone()
     for t, words in enumerate(said[:-1], start=1):
         fed[: len(said[t]), t] = words[: len(said[t])]
@@ -156,10 +156,10 @@ def test_between_them_a_seeded_coin_falls_for_every_word(captioner, loader):
     model = captioner(seed=3).double().eval()
     with torch.no_grad():
         model.decoder.embedding.weight.mul_(5)
-        model.decoder.vocabulary.weight.mul_(5)
+        model.decoder.lm_head.weight.mul_(5)
     batch = next(iter(loader()))
     taught, once, again, other, alone = (
-        scores_with_own_words(model, batch, ratio, torch.Generator().manual_seed(seed))[0]
+        scheduled_sampling_forward(model, batch, ratio, torch.Generator().manual_seed(seed))[0]
         for ratio, seed in ((1.0, 0), (0.5, 0), (0.5, 0), (0.5, 1), (0.0, 0))
     )
     assert torch.equal(once, again)
@@ -169,41 +169,42 @@ def test_between_them_a_seeded_coin_falls_for_every_word(captioner, loader):
 
 def test_looks_that_cover_the_picture_once_cost_nothing(captioner, loader):
     attention = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # of captions 0, 1, 0
-    assert uncovered(attention, torch.tensor([2, 1])).item() == pytest.approx((0 + 0 + 0 + 1) / 4)
-    assert uncovered(attention[[0, 2]], torch.tensor([1, 1])).item() == 0
+    assert doubly_stochastic_penalty(attention, torch.tensor([2, 1])).item() == pytest.approx((0 + 0 + 0 + 1) / 4)
+    assert doubly_stochastic_penalty(attention[[0, 2]], torch.tensor([1, 1])).item() == 0
     plain, even = (
-        fit(captioner(), loader(), loader("val"), Plan(epochs=1, attention_penalty=weight))[0] for weight in (0.0, 5.0)
+        fit(captioner(), loader(), loader("val"), TrainingConfig(epochs=1, attention_penalty=weight))[0]
+        for weight in (0.0, 5.0)
     )
     assert plain["train_loss"] != even["train_loss"]  # it learned otherwise
     assert even["train_perplexity"] == pytest.approx(math.exp(even["train_loss"]))  # and the penalty is in neither
     with pytest.raises(ValueError, match="attention_penalty is for a decoder with attention"):
-        fit(captioner(attention="none"), loader(), loader("val"), Plan(attention_penalty=1.0))
+        fit(captioner(attention="none"), loader(), loader("val"), TrainingConfig(attention_penalty=1.0))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_learns(name, captioner, loader):
-    plan = Plan(epochs=4, optimizer=name, learning_rate=0.05 if name == "sgd" else 2e-3)
+    plan = TrainingConfig(epochs=4, optimizer=name, learning_rate=0.05 if name == "sgd" else 2e-3)
     history = fit(captioner(), loader(), loader("val"), plan)
     assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(ValueError, match="unknown optimizer 'adamx': take one of adamw, adam, sgd, rmsprop"):
-        Plan(optimizer="adamx")
+        TrainingConfig(optimizer="adamx")
 
 
 def test_schedules_begin_and_end_where_they_say():
     assert [linear_decay(0.25)(p) for p in (0, 0.5, 1)] == [1, 0.625, 0.25]
     sigmoid = inverse_sigmoid_decay()
     assert sigmoid(0) > 0.99 and sigmoid(0.5) == 0.5 and sigmoid(1) < 0.01
-    assert Plan(teacher_forcing=0.7).ratio(0.3) == 0.7
-    assert Plan(teacher_forcing=linear_decay(0)).ratio(0.25) == 0.75
-    plan = Plan(warmup=0.2)
-    assert plan.rate(0) == 0 and plan.rate(0.1) == 0.5 and plan.rate(0.2) == 1
-    assert plan.rate(0.6) == pytest.approx(0.5) and plan.rate(1) == pytest.approx(0)
-    assert Plan(warmup=0).rate(0) == 1
+    assert TrainingConfig(teacher_forcing=0.7).ratio(0.3) == 0.7
+    assert TrainingConfig(teacher_forcing=linear_decay(0)).ratio(0.25) == 0.75
+    plan = TrainingConfig(warmup=0.2)
+    assert plan.lr_factor(0) == 0 and plan.lr_factor(0.1) == 0.5 and plan.lr_factor(0.2) == 1
+    assert plan.lr_factor(0.6) == pytest.approx(0.5) and plan.lr_factor(1) == pytest.approx(0)
+    assert TrainingConfig(warmup=0).lr_factor(0) == 1
     with pytest.raises(ValueError, match="patience must be at least 1 epoch"):
-        Plan(patience=0)
+        TrainingConfig(patience=0)
 
 
 def test_fit_follows_the_schedules(captioner, loader):
@@ -217,13 +218,13 @@ def test_fit_follows_the_schedules(captioner, loader):
         captioner(finetune=0),
         train,
         loader("val"),
-        Plan(epochs=4, warmup=0.5, teacher_forcing=schedule),
+        TrainingConfig(epochs=4, warmup=0.5, teacher_forcing=schedule),
         after_epoch=[lambda model, history: epochs.append(train.batch_sampler.epoch)],
     )
     assert asked == [step / 8 for step in range(8)]  # two batches an epoch
     assert epochs == [0, 1, 2, 3]  # each in an order of its own
     rates = [row["lr"] for row in history]
-    assert rates[0] < rates[1] > rates[2] > rates[3] > 0 and max(rates) <= Plan.learning_rate
+    assert rates[0] < rates[1] > rates[2] > rates[3] > 0 and max(rates) <= TrainingConfig.learning_rate
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
 
 
@@ -241,7 +242,9 @@ def test_a_few_captions_can_be_learned_by_heart(records, vocabulary, captioner, 
         source = {"features": {r.image_id: of_image for r, of_image in zip(one_caption, regions, strict=True)}}
     train = get_loader(one_caption, vocabulary, images_per_batch=2, **source)
     val = get_loader(one_caption, vocabulary, shuffle=False, **source)
-    history = fit(model, train, val, Plan(epochs=80 if from_pictures else 40, learning_rate=0.01, weight_decay=0.0))
+    history = fit(
+        model, train, val, TrainingConfig(epochs=80 if from_pictures else 40, learning_rate=0.01, weight_decay=0.0)
+    )
     assert history[0]["val_perplexity"] > 10 and history[-1]["val_perplexity"] < 1.12  # 1.19 for who sees no picture
     (batch,) = val
     said = [vocabulary.decode(h.ids) for h in greedy(model.eval().decoder, model.regions(batch.images))]
@@ -251,7 +254,7 @@ def test_a_few_captions_can_be_learned_by_heart(records, vocabulary, captioner, 
 def test_a_frozen_encoder_is_bit_identical_after_training(captioner, loader):
     model = captioner(finetune=0)
     before = copy.deepcopy(model.state_dict())
-    fit(model, loader(), loader("val"), Plan(epochs=2, weight_decay=0.1))
+    fit(model, loader(), loader("val"), TrainingConfig(epochs=2, weight_decay=0.1))
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert changed and all(key.startswith("decoder.") for key in changed)
 
@@ -266,10 +269,10 @@ def test_the_best_by_score_is_kept_and_put_back(captioner, loader, vocabulary, t
         model,
         loader(),
         loader("val"),
-        Plan(epochs=3),
+        TrainingConfig(epochs=3),
         score=lambda model: next(scores),
         after_epoch=[lambda model, history: seen.append((copy.deepcopy(model.state_dict()), len(history)))],
-        keeper=Keeper(tmp_path, vocabulary),
+        run_checkpoint=RunCheckpoint(tmp_path, vocabulary),
     )
     assert [row["score"] for row in history] == [1.0, 3.0, 2.0]
     weights, lengths = zip(*seen, strict=True)
@@ -281,7 +284,7 @@ def test_the_best_by_score_is_kept_and_put_back(captioner, loader, vocabulary, t
 def test_the_best_by_perplexity_is_kept_and_put_back(captioner, loader, records, vocabulary):
     model = captioner(finetune=0)
     one = get_loader(records["train"][:1], vocabulary, transform=Transform(32))  # soon it knows only this picture
-    history = fit(model, one, loader("val"), Plan(epochs=25, learning_rate=0.05, weight_decay=0.0))
+    history = fit(model, one, loader("val"), TrainingConfig(epochs=25, learning_rate=0.05, weight_decay=0.0))
     perplexities = [row["val_perplexity"] for row in history]
     assert min(perplexities) < perplexities[-1]
     assert evaluate(model, loader("val"), CPU) == pytest.approx(min(perplexities), rel=1e-5)
@@ -290,7 +293,7 @@ def test_the_best_by_perplexity_is_kept_and_put_back(captioner, loader, records,
 @pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 6), (None, 7)])
 def test_early_stopping(captioner, loader, patience, epochs):
     scores = iter([1, 2, 1.5, 3, 2, 2.5, 4])  # better in epochs 1, 2, 4 and 7
-    plan = Plan(epochs=7, patience=patience)
+    plan = TrainingConfig(epochs=7, patience=patience)
     history = fit(captioner(finetune=0), loader(), loader("val"), plan, score=lambda model: next(scores))
     assert len(history) == epochs
 
@@ -302,19 +305,23 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_best(captioner, l
         if len(history) == 2:
             kept.update(copy.deepcopy(model.state_dict()))
             with torch.no_grad():
-                model.decoder.vocabulary.bias.fill_(math.nan)
+                model.decoder.lm_head.bias.fill_(math.nan)
 
     model, scores = captioner(finetune=0), iter([1, 2, 3, 4])
-    options = {"score": lambda model: next(scores), "after_epoch": [poison], "keeper": Keeper(tmp_path, vocabulary)}
+    options = {
+        "score": lambda model: next(scores),
+        "after_epoch": [poison],
+        "run_checkpoint": RunCheckpoint(tmp_path, vocabulary),
+    }
     with pytest.raises(FloatingPointError, match="not a number in epoch 3, at the images 2, 5, 4: lower"):
-        fit(model, loader(), loader("val"), Plan(epochs=4), **options)
+        fit(model, loader(), loader("val"), TrainingConfig(epochs=4), **options)
     assert equal_weights(model.state_dict(), kept)
     assert equal_weights(load(tmp_path).model.state_dict(), kept)
 
 
 def test_weights_spoilt_by_the_last_step_are_noticed_too(captioner, loader):
     """The loss of a batch is measured before its step: validation sees what the step has done."""
-    plan = Plan(epochs=1, learning_rate=1e38, warmup=0.0)
+    plan = TrainingConfig(epochs=1, learning_rate=1e38, warmup=0.0)
     with pytest.raises(FloatingPointError, match="after epoch 1"):
         fit(captioner(finetune=0), loader(images_per_batch=6), loader("val"), plan)
 
@@ -329,7 +336,7 @@ def test_a_loss_that_is_no_number_names_the_images_and_leaves_good_weights(capti
         ids = next(batch.image_ids for batch in train if 3 in batch.image_ids)
         before = copy.deepcopy(model.state_dict())
         with pytest.raises(FloatingPointError, match=f"epoch 1, at the images {ids[0]}, {ids[1]}: lower"):
-            fit(model, train, train, Plan(epochs=2))
+            fit(model, train, train, TrainingConfig(epochs=2))
         assert equal_weights(model.state_dict(), before)
 
 
@@ -354,7 +361,7 @@ def test_extremes_are_trained_on_like_anything_else(name, records, vocabulary, c
     options = {"transform": Transform(32, jitter=0.3), "max_words": 12}
     one_by_one = get_loader(odd, vocabulary, **options, images_per_batch=1)
     assert sorted(batch.lengths.item() for batch in one_by_one) == [1, 2, 3, 13]  # <end> is a word
-    history = fit(model, one_by_one, get_loader(odd, vocabulary, **options), Plan(epochs=2))
+    history = fit(model, one_by_one, get_loader(odd, vocabulary, **options), TrainingConfig(epochs=2))
     assert all(math.isfinite(row["train_loss"] + row["val_perplexity"]) for row in history)
     decoded = greedy(model.eval().decoder, model.regions(next(iter(one_by_one)).images), max_length=5)
     assert len(decoded) == 1 and len(decoded[0].ids) <= 5
@@ -367,7 +374,7 @@ def test_a_vocabulary_of_specials_only_learns_the_unknown(records, captioner):
     encoder = EncoderCNN("small", image_size=32, grid=2, finetune=0)
     model = Captioner(encoder, DecoderRNN(4, encoder.feature_size, 8, 8, 8))
     loader = get_loader(records["train"], words, transform=Transform(32))
-    history = fit(model, loader, loader, Plan(epochs=15, learning_rate=0.05))
+    history = fit(model, loader, loader, TrainingConfig(epochs=15, learning_rate=0.05))
     assert history[-1]["val_perplexity"] < 2
 
 
@@ -392,7 +399,7 @@ def after_steps(model, steps: int, error: type[BaseException]) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 4, 5])  # three an epoch
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_stopped_inside_an_epoch_goes_on_from_there(captioner, loader, vocabulary, tmp_path, steps, workers):
-    plan = Plan(epochs=3, learning_rate=0.02, teacher_forcing=linear_decay(0.2), seed=4)
+    plan = TrainingConfig(epochs=3, learning_rate=0.02, teacher_forcing=linear_decay(0.2), seed=4)
 
     def run(folder, seed, save_every=0.0, stop=None):
         model = captioner(seed, dropout=0.3)
@@ -402,7 +409,14 @@ def test_a_run_stopped_inside_an_epoch_goes_on_from_there(captioner, loader, voc
         if stop:
             after_steps(model, stop, Stopped)
         try:
-            history = fit(model, train, loader("val"), plan, keeper=Keeper(folder, vocabulary), save_every=save_every)
+            history = fit(
+                model,
+                train,
+                loader("val"),
+                plan,
+                run_checkpoint=RunCheckpoint(folder, vocabulary),
+                save_every=save_every,
+            )
         except Stopped:
             return None
         assert [len(batch.image_ids) for batch in train] == [2, 2, 2]  # afterwards the loader is whole again
@@ -421,7 +435,12 @@ def test_the_same_seed_gives_the_same_weights_whatever_the_number_of_workers(cap
     weights = []
     for workers, seed in ((0, 0), (1, 0), (2, 0), (0, 1)):
         model = captioner(seed=3, dropout=0.3)
-        fit(model, loader(workers=workers, seed=seed), loader("val", workers=workers), Plan(epochs=2, seed=seed))
+        fit(
+            model,
+            loader(workers=workers, seed=seed),
+            loader("val", workers=workers),
+            TrainingConfig(epochs=2, seed=seed),
+        )
         weights.append(model.state_dict())
     assert equal_weights(weights[0], weights[1]) and equal_weights(weights[0], weights[2])
     assert not equal_weights(weights[0], weights[3])
@@ -436,9 +455,9 @@ def test_ctrl_c_leaves_a_usable_model_and_a_checkpoint(captioner, loader, vocabu
             best.update(copy.deepcopy(model.state_dict()))
 
     def go_on(model, **options):
-        keeper = Keeper(tmp_path, vocabulary)
-        how = {"score": lambda model: next(scores), "after_epoch": [note], "keeper": keeper}
-        return fit(model, loader(), loader("val"), Plan(epochs=4), **how)
+        run_checkpoint = RunCheckpoint(tmp_path, vocabulary)
+        how = {"score": lambda model: next(scores), "after_epoch": [note], "run_checkpoint": run_checkpoint}
+        return fit(model, loader(), loader("val"), TrainingConfig(epochs=4), **how)
 
     model = captioner(finetune=0)
     after_steps(model, steps, KeyboardInterrupt)
@@ -458,7 +477,7 @@ def test_ctrl_c_leaves_a_usable_model_and_a_checkpoint(captioner, loader, vocabu
 @pytest.mark.parametrize("stopped_after", [1, 3])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(captioner, loader, vocabulary, tmp_path, stopped_after):
     """Bit by bit: weights, batch-norm, dropout, coins, the optimizer's memory, the learning rate, the best so far."""
-    plan = Plan(epochs=4, learning_rate=0.02, teacher_forcing=linear_decay(0.2), seed=4)
+    plan = TrainingConfig(epochs=4, learning_rate=0.02, teacher_forcing=linear_decay(0.2), seed=4)
 
     def run(folder, seed, after_epoch=(), done=0):
         model = captioner(seed, dropout=0.3)
@@ -467,7 +486,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(captioner, loader, vocabula
         options = {
             "score": lambda model: next(scores),
             "after_epoch": after_epoch,
-            "keeper": Keeper(folder, vocabulary),
+            "run_checkpoint": RunCheckpoint(folder, vocabulary),
         }
         history = fit(model, *loaders, plan, **options)
         return model.state_dict(), history

@@ -12,18 +12,18 @@ from evaluation.truth import (
     SYNONYMS,
     Look,
     colored_objects,
-    counts_right,
+    count_accuracy,
+    find_object_mentions,
     grounding,
     hallucination,
-    mentions,
-    relations_right,
+    relation_accuracy,
     truthfulness,
 )
 from vocabulary import tokenize
 
 
 def named(caption: str) -> list[tuple[str | None, str]]:
-    return [(mention.color, mention.category) for mention in mentions(tokenize(caption))]
+    return [(mention.color, mention.category) for mention in find_object_mentions(tokenize(caption))]
 
 
 # --- what a caption names
@@ -81,9 +81,9 @@ def test_mentions_are_what_people_would_say_is_named(caption, expected):
 
 def test_a_mention_knows_its_place():
     tokens = tokenize("a hot dog beside two red fire hydrants")
-    assert [tokens[m.start : m.end] for m in mentions(tokens)] == [["hot", "dog"], ["fire", "hydrants"]]
-    assert [(m.start, m.end) for m in mentions(tokens)] == [(1, 3), (6, 8)]
-    (mention,) = mentions(["dog"])  # also at the caption's very end
+    assert [tokens[m.start : m.end] for m in find_object_mentions(tokens)] == [["hot", "dog"], ["fire", "hydrants"]]
+    assert [(m.start, m.end) for m in find_object_mentions(tokens)] == [(1, 3), (6, 8)]
+    (mention,) = find_object_mentions(["dog"])  # also at the caption's very end
     assert (mention.start, mention.end) == (0, 1)
 
 
@@ -184,7 +184,7 @@ def scene(*things: tuple[str, str, tuple[float, float, float, float]]) -> list[R
 def test_numbers_are_those_of_the_picture(caption, expected):
     box = (0, 0, 1, 1)
     things = [("red", "kite", box)] * 2 + [("blue", "boat", box)] * 3 + [("blue", "person", box)]
-    assert counts_right({1: caption}, scene(*things)) == expected
+    assert count_accuracy({1: caption}, scene(*things)) == expected
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_numbers_are_those_of_the_picture(caption, expected):
 def test_relations_are_those_of_the_picture(caption, expected):
     dogs = [("brown", "dog", (60, 90, 20, 16)), ("brown", "dog", (84, 90, 20, 16))]
     records = scene(*dogs, ("red", "kite", (70, 10, 20, 20)), ("blue", "person", (40, 80, 12, 30)))
-    assert relations_right({1: caption}, records) == expected
+    assert relation_accuracy({1: caption}, records) == expected
 
 
 def test_what_people_say_of_a_drawn_scene_is_right(tmp_path):
@@ -218,7 +218,7 @@ def test_what_people_say_of_a_drawn_scene_is_right(tmp_path):
     records = coco.load(tmp_path / "sample", "val")
     for captions in zip(*(record.captions for record in records), strict=True):
         said = dict(zip((record.image_id for record in records), captions, strict=True))
-        for share, claims in (counts_right(said, records), relations_right(said, records)):
+        for share, claims in (count_accuracy(said, records), relation_accuracy(said, records)):
             assert share == 1 and claims > 2
 
 

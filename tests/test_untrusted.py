@@ -37,9 +37,9 @@ ROOT = Path(__file__).parents[1]
 def folder(captioner, vocabulary, records, tmp_path) -> Path:
     """A whole run, to put something into."""
     extract(records["train"], captioner(finetune=0).encoder, tmp_path / "run/train.npy", progress=False)
-    keeper = checkpoint.Keeper(tmp_path / "run", vocabulary)
-    keeper.save_best(captioner())
-    keeper.save_training(captioner(), {"run": {"epoch": 1}})
+    run_checkpoint = checkpoint.RunCheckpoint(tmp_path / "run", vocabulary)
+    run_checkpoint.save_best(captioner())
+    run_checkpoint.save_training(captioner(), {"run": {"epoch": 1}})
     return tmp_path / "run"
 
 
@@ -80,7 +80,7 @@ def numpy_objects(evil) -> bytes:
 
 
 READERS = {  # what is replaced by a pickle: who reads it, given the file and a model
-    "training.pt": lambda file, model: checkpoint.Keeper(file.parent, Vocabulary()).load_training(model),
+    "training.pt": lambda file, model: checkpoint.RunCheckpoint(file.parent, Vocabulary()).load_training(model),
     "model.safetensors": lambda file, model: checkpoint.load(file.parent),
     "config.json": lambda file, model: checkpoint.load(file.parent),
     "vocabulary.json": lambda file, model: checkpoint.load(file.parent),

@@ -376,11 +376,11 @@ def test_curve_names_the_level_it_is_compared_with():
 
 
 def test_looks_shows_a_bar_for_each_word():
-    figure = plots.looks(["a", "$red", "kite"], [0.1, 0.8, 0.95])
+    figure = plots.attention_mass(["a", "$red", "kite"], [0.1, 0.8, 0.95])
     assert [round(bar.get_height(), 2) for bar in figure.axes[0].patches] == [0.1, 0.8, 0.95]
     assert {"$red", "0.95"} <= set(texts(figure)) and "kite 0.95" in figure.alt
     with pytest.raises(ValueError, match="2 words and 1 shares"):
-        plots.looks(["a", "b"], [0.5])
+        plots.attention_mass(["a", "b"], [0.5])
 
 
 def test_course_map_shows_four_notebooks_and_where_we_are():

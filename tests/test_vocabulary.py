@@ -178,15 +178,19 @@ def test_encoded_captions_are_kept_and_never_those_of_others(tmp_path):
     captions = ["A dog runs.", "a cat\nsleeps", "", "😀"]
     vocabulary = Vocabulary(captions)
     plain = vocabulary.encode_all(captions)
-    assert vocabulary.encode_all(captions, keep=tmp_path / "kept") == plain == [vocabulary.encode(c) for c in captions]
+    assert (
+        vocabulary.encode_all(captions, cache_dir=tmp_path / "kept")
+        == plain
+        == [vocabulary.encode(c) for c in captions]
+    )
     (file,) = (tmp_path / "kept").iterdir()
     file.write_text(json.dumps(plain[::-1]))
-    assert vocabulary.encode_all(captions, keep=file.parent) == plain[::-1]  # it is read, not made again
+    assert vocabulary.encode_all(captions, cache_dir=file.parent) == plain[::-1]  # it is read, not made again
     file.write_text("[[1, 2")
-    assert vocabulary.encode_all(captions, keep=file.parent) == plain  # damaged: made again
+    assert vocabulary.encode_all(captions, cache_dir=file.parent) == plain  # damaged: made again
     assert json.loads(file.read_text()) == plain
     others = [(vocabulary, ["A dog runs.", "a cat", "sleeps", "😀"], None), (vocabulary, captions, 1)]
     others.append((Vocabulary(), captions, None))
     for words, said, longest in others:
-        assert words.encode_all(said, longest, keep=file.parent) == words.encode_all(said, longest)
+        assert words.encode_all(said, longest, cache_dir=file.parent) == words.encode_all(said, longest)
     assert len(list(file.parent.iterdir())) == 4

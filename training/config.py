@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 
 from models.decoders import DECODERS
-from training.loop import Plan
+from training.loop import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,11 @@ class Config:
     patience: int | None = None
     seed: int = 0
 
-    def plan(self) -> Plan:
+    def training_config(self) -> TrainingConfig:
         """The part of the settings that `training.fit` takes."""
-        return Plan(**{name: getattr(self, name) for name in Plan.__dataclass_fields__ if hasattr(self, name)})
+        return TrainingConfig(
+            **{name: getattr(self, name) for name in TrainingConfig.__dataclass_fields__ if hasattr(self, name)}
+        )
 
     def encoder_options(self) -> dict:
         """The arguments of `EncoderCNN`."""

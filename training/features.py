@@ -21,7 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from data_loader import Transform, Varied, in_threads
+from data_loader import RandomCropFlip, Transform, in_threads
 from dataset import files
 from dataset.coco import Record, open_image
 
@@ -36,18 +36,18 @@ class Features(Mapping):
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        about = _about(self.path)
-        if about is None or not self.path.is_file():
+        metadata = _metadata(self.path)
+        if metadata is None or not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no features here; make them with python -m scripts.features")
-        if about["done"] < len(about["image_ids"]):
+        if metadata["done"] < len(metadata["image_ids"]):
             raise ValueError(
-                f"{self.path}: only {about['done']} of {len(about['image_ids'])} images are done; run it again"
+                f"{self.path}: only {metadata['done']} of {len(metadata['image_ids'])} images are done; run it again"
             )
-        self.broken = dict(about["broken"])
-        self.row = {image_id: i for i, image_id in enumerate(about["image_ids"]) if image_id not in self.broken}
-        self.shape = tuple(about["shape"][1:])
-        self.encoder = about["encoder"]
-        self._map = _open(self.path, about, "r")
+        self.broken = dict(metadata["broken"])
+        self.row = {image_id: i for i, image_id in enumerate(metadata["image_ids"]) if image_id not in self.broken}
+        self.shape = tuple(metadata["shape"][1:])
+        self.encoder = metadata["encoder"]
+        self._map = _open(self.path, metadata, "r")
 
     def __getitem__(self, image_id: int | str) -> np.ndarray:
         return np.array(self._map[self.row[image_id]])
@@ -73,7 +73,7 @@ class _Pictures(Dataset):
 
     def __init__(self, records: Sequence[Record], size: int, view: int, first: int):
         self.records, self.view, self.first = records, view, first
-        self.transform = Varied(size) if view else Transform(size)
+        self.transform = RandomCropFlip(size) if view else Transform(size)
 
     def __len__(self) -> int:
         return len(self.records) - self.first
@@ -94,7 +94,7 @@ class _Pictures(Dataset):
 
 def fingerprint(encoder: torch.nn.Module) -> str:
     """A short hash of the encoder's weights and settings: features of another encoder are refused, not mixed in."""
-    digest = hashlib.sha256(json.dumps(encoder.seeing, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(encoder.cache_key, sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -102,7 +102,7 @@ def fingerprint(encoder: torch.nn.Module) -> str:
 
 def file_of(folder: str | Path, encoder: torch.nn.Module, split: str, view: int = 0) -> Path:
     """Where an encoder's features of a split lie in a run's folder, as in `resnet50-224px-7x7-train.npy`."""
-    side, of_view = round(encoder.seen_regions**0.5), f"-view{view}" if view else ""
+    side, of_view = round(encoder.feature_regions**0.5), f"-view{view}" if view else ""
     return Path(folder) / f"{encoder.name}-{encoder.image_size}px-{side}x{side}-{split}{of_view}.npy"
 
 
@@ -121,7 +121,7 @@ def extract(
 ) -> Features:
     """Run every record's picture through the encoder into `path` (.npy), going on where an earlier run was stopped.
 
-    View 0 is the whole picture; 1, 2, ... are parts of it, varied (data_loader.Varied), for training.
+    View 0 is the whole picture; 1, 2, ... are parts of it, varied (data_loader.RandomCropFlip), for training.
 
     Finished features of more images than these serve as they are. Features of other images (other ids, or files of
     other sizes) or of another encoder are refused, or with `replace` made anew: the right thing for an encoder of one's
@@ -139,19 +139,19 @@ def extract(
     if not records:
         raise ValueError("no records to extract features from: the split is empty")
     image_ids = [record.image_id for record in records]
-    shape = (len(records), encoder.seen_regions, encoder.feature_size)
-    about = {
+    shape = (len(records), encoder.feature_regions, encoder.feature_size)
+    metadata = {
         "image_ids": image_ids,
         "files": [record.path.stat().st_size if record.path.is_file() else None for record in records],
         "shape": list(shape),
-        "encoder": encoder.seeing,
+        "encoder": encoder.cache_key,
         "fingerprint": fingerprint(encoder),
         "view": view,
         "broken": [],
         "done": 0,
     }
-    before = _about(path) if path.is_file() else None
-    if before is not None and (other := _other(before, about)) is not None:
+    before = _metadata(path) if path.is_file() else None
+    if before is not None and (other := _other(before, metadata)) is not None:
         if not replace:
             raise ValueError(f"{path} holds features of {other}: delete it or choose another name")
         before = None
@@ -159,24 +159,24 @@ def extract(
         return Features(path)
     if before is None:
         _check_room(path, shape)
-        _create(path, about)
-    about = before or about
-    rows = _open(path, about, "r+")
+        _create(path, metadata)
+    metadata = before or metadata
+    rows = _open(path, metadata, "r+")
     device = next(encoder.buffers()).device
     encoder.eval()
-    todo = _Pictures(records, encoder.image_size, view, first=about["done"])
-    bar = tqdm(total=len(records), initial=about["done"], unit="image", desc="features", disable=not progress)
+    todo = _Pictures(records, encoder.image_size, view, first=metadata["done"])
+    bar = tqdm(total=len(records), initial=metadata["done"], unit="image", desc="features", disable=not progress)
 
     def mark() -> None:
         rows.flush()
-        _write_about(path, about)
+        _write_metadata(path, metadata)
 
     marked = time.monotonic()
     try:
         with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
             for images, errors in DataLoader(todo, batch_size, num_workers=workers):
-                done, missed = about["done"], []
-                regions = encoder.see(images.to(device)).float().half().cpu().numpy()
+                done, missed = metadata["done"], []
+                regions = encoder.forward_features(images.to(device)).float().half().cpu().numpy()
                 for i, (image_id, error) in enumerate(zip(image_ids[done:], errors, strict=False)):
                     if error and broken == "stop":
                         raise ValueError(error)
@@ -187,31 +187,31 @@ def extract(
                     else:
                         _check_finite(regions[i], image_id)
                 rows[done : done + len(regions)] = regions
-                about["done"], about["broken"] = done + len(regions), about["broken"] + missed
+                metadata["done"], metadata["broken"] = done + len(regions), metadata["broken"] + missed
                 if time.monotonic() - marked > MARK_EVERY:
                     mark()
                     marked = time.monotonic()
                 bar.update(len(regions))
     finally:
         mark()
-    if about["broken"]:
-        print(f"{path}: {len(about['broken']):,} of {len(records):,} pictures left out, they cannot be read")
+    if metadata["broken"]:
+        print(f"{path}: {len(metadata['broken']):,} of {len(records):,} pictures left out, they cannot be read")
     return Features(path)
 
 
-def _other(before: dict, about: dict) -> str | None:
+def _other(before: dict, metadata: dict) -> str | None:
     """What earlier features are of, if they are not those that are asked for."""
-    if before["fingerprint"] != about["fingerprint"]:
+    if before["fingerprint"] != metadata["fingerprint"]:
         return "another encoder, or of one with other weights"
-    if before["view"] != about["view"]:
-        return f"view {before['view']}, not {about['view']}"
+    if before["view"] != metadata["view"]:
+        return f"view {before['view']}, not {metadata['view']}"
     finished = before["done"] == len(before["image_ids"])
-    if before["image_ids"] != about["image_ids"] and not (
-        finished and set(about["image_ids"]) <= set(before["image_ids"])
+    if before["image_ids"] != metadata["image_ids"] and not (
+        finished and set(metadata["image_ids"]) <= set(before["image_ids"])
     ):
         return "other images"
     then = dict(zip(before["image_ids"], before["files"], strict=True))
-    for image_id, size in zip(about["image_ids"], about["files"], strict=True):
+    for image_id, size in zip(metadata["image_ids"], metadata["files"], strict=True):
         if size != then[image_id] and None not in (size, then[image_id]):  # None: there is, or was, no such file
             return f"other images: the file of image {image_id} had {then[image_id]:,} bytes, now it has {size:,}"
     return None
@@ -235,47 +235,47 @@ def _check_room(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _create(path: Path, about: dict) -> None:
+def _create(path: Path, metadata: dict) -> None:
     """An empty map in its full size; wherever this is interrupted, no older marks are believed of newer rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").unlink(missing_ok=True)
     half = path.with_name(path.name + ".part")
-    np.lib.format.open_memmap(half, mode="w+", dtype=np.float16, shape=tuple(about["shape"]))
+    np.lib.format.open_memmap(half, mode="w+", dtype=np.float16, shape=tuple(metadata["shape"]))
     if hasattr(os, "posix_fallocate"):  # a disk that fills up later would end the process without a word
         with half.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, half.stat().st_size)
     os.replace(half, path)
-    _write_about(path, about)
+    _write_metadata(path, metadata)
 
 
-def _open(path: Path, about: dict, mode: str) -> np.memmap:
+def _open(path: Path, metadata: dict, mode: str) -> np.memmap:
     try:
         rows = np.lib.format.open_memmap(path, mode=mode)
-        if rows.dtype == np.float16 and rows.shape == tuple(about["shape"]):
+        if rows.dtype == np.float16 and rows.shape == tuple(metadata["shape"]):
             return rows
     except (ValueError, EOFError):
         pass
     raise ValueError(f"{path} is damaged: delete it and extract the features again")
 
 
-def _about(path: Path) -> dict | None:
+def _metadata(path: Path) -> dict | None:
     json_path = path.with_suffix(".json")
     if not json_path.is_file():
         return None
     try:
-        about = json.loads(json_path.read_text(encoding="utf-8"))
-        about = {"files": [None] * len(about["image_ids"]), "broken": [], "view": 0} | about
+        metadata = json.loads(json_path.read_text(encoding="utf-8"))
+        metadata = {"files": [None] * len(metadata["image_ids"]), "broken": [], "view": 0} | metadata
         if (
-            len(about["files"]) == len(about["image_ids"]) == about["shape"][0]
-            and 0 <= about["done"] <= about["shape"][0]
+            len(metadata["files"]) == len(metadata["image_ids"]) == metadata["shape"][0]
+            and 0 <= metadata["done"] <= metadata["shape"][0]
         ):
-            about["fingerprint"], about["encoder"], dict(about["broken"])
-            return about
+            metadata["fingerprint"], metadata["encoder"], dict(metadata["broken"])
+            return metadata
         error = "its lists are not equally long"
     except (ValueError, KeyError, TypeError, IndexError) as reason:
         error = reason
     raise ValueError(f"{json_path}: broken JSON ({error}); delete it and extract the features again")
 
 
-def _write_about(path: Path, about: dict) -> None:
-    files.write(path.with_suffix(".json"), json.dumps(about, sort_keys=True))  # the same bytes, also when it goes on
+def _write_metadata(path: Path, metadata: dict) -> None:
+    files.write(path.with_suffix(".json"), json.dumps(metadata, sort_keys=True))  # the same bytes, also when it goes on

@@ -1,8 +1,8 @@
 """The loss per token, teacher forcing, one epoch, many epochs.
 
 Comes in: a model with `decoder.prepare / step` and a forward that scores packed words, loaders of batches with
-`images`, `inputs`, `targets`, `image_of` and `lengths`. Goes out: trained weights and a history. What it does not
-know: captions as text, files, figures; whoever wants those passes functions in (`score`, `after_epoch`, `keeper`).
+`images`, `inputs`, `targets`, `image_of` and `lengths`. Goes out: trained weights and a history. What it does not know:
+captions as text, files, figures; whoever wants those passes functions in (`score`, `after_epoch`, `run_checkpoint`).
 
 Perplexity is exp(total negative log-likelihood / total tokens), over a whole split: `<end>` is a token, `<start>` and
 `<pad>` are not. It is never a mean over batches, and holds neither label smoothing nor any penalty.
@@ -64,7 +64,7 @@ def perplexity(nll: float, tokens: int) -> float:
     return math.exp(min(nll / tokens, 700.0))
 
 
-def uncovered(attention: Tensor, batch_sizes: Tensor) -> Tensor:
+def doubly_stochastic_penalty(attention: Tensor, batch_sizes: Tensor) -> Tensor:
     """How unevenly a caption's looks cover the picture: the mean of (1 - sum over words of attention)^2 -> a scalar.
 
     Doubly stochastic attention, Xu et al. 2015, section 4.2.1 and eq. 14, the sum over regions made a mean, so that the
@@ -101,7 +101,7 @@ def inverse_sigmoid_decay(k: float = 0.1) -> Callable[[float], float]:
     return lambda progress: 1 / (1 + math.exp((progress - 0.5) / k))
 
 
-def scores_with_own_words(
+def scheduled_sampling_forward(
     model: nn.Module, batch, ratio: float, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """As the model's forward, but each next input is the true word only with probability `ratio`, else the model's own.
@@ -152,7 +152,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 @dataclass
-class Plan:
+class TrainingConfig:
     """How long and how fast to learn. Plain numbers; the presets in training/config.py fill it in."""
 
     epochs: int = 10
@@ -162,7 +162,7 @@ class Plan:
     warmup: float = 0.05  # share of all steps over which the learning rate rises; then it falls along a cosine
     clip: float = 5.0  # gradients are scaled down to this norm
     label_smoothing: float = 0.0  # in the training loss only, never in perplexity
-    attention_penalty: float = 0.0  # weight of `uncovered` in the training loss
+    attention_penalty: float = 0.0  # weight of `doubly_stochastic_penalty` in the training loss
     teacher_forcing: float | Callable[[float], float] = 1.0  # a ratio, or a schedule: progress 0..1 -> ratio
     patience: int | None = None  # stop after so many epochs without a better score, at least 1; None: never
     seed: int = 0
@@ -177,14 +177,14 @@ class Plan:
         """The teacher-forcing ratio when the share `progress` (0..1) of the training is done."""
         return self.teacher_forcing(progress) if callable(self.teacher_forcing) else self.teacher_forcing
 
-    def rate(self, progress: float) -> float:
+    def lr_factor(self, progress: float) -> float:
         """The learning rate as a share of the highest: linear warm-up, then a cosine to zero."""
         if progress < self.warmup:
             return progress / self.warmup
         return 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
 
 
-class Keeper(Protocol):
+class RunCheckpoint(Protocol):
     """Where a run is kept (models/checkpoint.py has one). `fit` only calls these."""
 
     def save_best(self, model: nn.Module) -> None: ...
@@ -243,12 +243,12 @@ def fit(
     model: nn.Module,
     train_loader: Iterable,
     val_loader: Iterable,
-    plan: Plan,
+    config: TrainingConfig,
     *,
     score: Callable[[nn.Module], float] | None = None,
-    also: Callable[[nn.Module, Any], Tensor] | None = None,
+    extra_loss: Callable[[nn.Module, Any], Tensor] | None = None,
     after_epoch: Iterable[Callable[[nn.Module, list[dict]], None]] = (),
-    keeper: Keeper | None = None,
+    run_checkpoint: RunCheckpoint | None = None,
     save_every: float = 300.0,
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
@@ -257,28 +257,28 @@ def fit(
 
     Its keys: epoch, train_loss, train_perplexity, val_perplexity, score (if there is one), lr, seconds. The best model
     is the one with the lowest perplexity on `val_loader`, or with the highest `score(model)`; at the end the model
-    holds its weights. With a `keeper` the best is saved as soon as it is reached, and where to go on after each epoch
-    and, within one, every `save_every` seconds: a run that was stopped goes on from there as if it had not been.
-    `after_epoch` functions get the model and the history so far. `also` is one more loss of a batch, added to that of
-    the true words (training/self_critical.py has one); history and perplexity hold nothing of it.
-    Raises FloatingPointError, naming the batch's images, if loss or gradient are no longer numbers; the model then
-    holds its best weights so far, or those it began with. After KeyboardInterrupt it holds the best ones, too.
+    holds its weights. With a `run_checkpoint` the best is saved as soon as it is reached, and where to go on after each
+    epoch and, within one, every `save_every` seconds: a run that was stopped goes on from there as if it had not been.
+    `after_epoch` functions get the model and the history so far. `extra_loss` is one more loss of a batch, added to
+    that of the true words (training/self_critical.py has one); history and perplexity hold nothing of it. Raises
+    FloatingPointError, naming the batch's images, if loss or gradient are no longer numbers; the model then holds its
+    best weights so far, or those it began with. After KeyboardInterrupt it holds the best ones, too.
     """
     device = torch.device(device)
     model.to(device)
     learning = [p for p in model.parameters() if p.requires_grad]
     decay = [p for p in learning if p.ndim > 1]
     plain = [p for p in learning if p.ndim <= 1]  # biases and batch-norm are not decayed
-    optimizer = OPTIMIZERS[plan.optimizer](
-        [{"params": decay, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=plan.learning_rate,
+    optimizer = OPTIMIZERS[config.optimizer](
+        [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=config.learning_rate,
     )
-    steps = len(train_loader) * plan.epochs
-    coins = torch.Generator().manual_seed(plan.seed)
+    steps = len(train_loader) * config.epochs
+    coins = torch.Generator().manual_seed(config.seed)
     run, alarm = _Run(), _Alarm()
-    torch.manual_seed(plan.seed)
+    torch.manual_seed(config.seed)
     gpus = [device] if device.type == "cuda" else []  # whose generators matter besides the CPU's
-    if keeper is not None and (state := keeper.load_training(model)) is not None:
+    if run_checkpoint is not None and (state := run_checkpoint.load_training(model)) is not None:
         optimizer.load_state_dict(state["optimizer"])
         coins.set_state(state["coins"])
         torch.set_rng_state(state["rng"])
@@ -288,14 +288,14 @@ def fit(
     best_weights = None if run.best < math.inf else _copy_of(model)
 
     def save() -> None:
-        if keeper is not None:
+        if run_checkpoint is not None:
             state = {"optimizer": optimizer.state_dict(), "run": vars(run)}
             state |= {"coins": coins.get_state(), "rng": torch.get_rng_state()}
             state["gpus"] = [torch.cuda.get_rng_state(gpu) for gpu in gpus]
-            keeper.save_training(model, state)
+            run_checkpoint.save_training(model, state)
 
     try:
-        while run.epoch < plan.epochs and (plan.patience is None or run.since_best < plan.patience):
+        while run.epoch < config.epochs and (config.patience is None or run.since_best < config.patience):
             began = saved = time.perf_counter()
             before = run.seconds
             train_loader.batch_sampler.epoch, train_loader.batch_sampler.start = run.epoch, run.step
@@ -304,18 +304,18 @@ def fit(
             for batch in train_loader:
                 step = run.epoch * len(train_loader) + train_loader.position - 1
                 for group in optimizer.param_groups:
-                    group["lr"] = plan.learning_rate * plan.rate((step + 1) / (steps + 1))
+                    group["lr"] = config.learning_rate * config.lr_factor((step + 1) / (steps + 1))
                 batch = batch.to(device)
-                loss, of_tokens = _losses(model, batch, plan, plan.ratio(step / steps), coins, also, autocast)
+                loss, of_tokens = _losses(model, batch, config, config.ratio(step / steps), coins, extra_loss, autocast)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                norm = nn.utils.clip_grad_norm_(learning, plan.clip)
+                norm = nn.utils.clip_grad_norm_(learning, config.clip)
                 optimizer.step()
                 nll += of_tokens
                 run.tokens += len(batch.targets)
                 run.step = train_loader.position
                 alarm.note(loss.detach() + norm, run.epoch + 1, batch.image_ids)
-                if keeper is not None and time.perf_counter() - saved > save_every:
+                if run_checkpoint is not None and time.perf_counter() - saved > save_every:
                     alarm.look()
                     saved = time.perf_counter()
                     run.nll, run.seconds = nll.item(), before + saved - began
@@ -340,52 +340,52 @@ def fit(
             if cost < run.best:
                 run.best, run.since_best = cost, 0
                 best_weights = _copy_of(model)
-                if keeper is not None:
-                    keeper.save_best(model)
+                if run_checkpoint is not None:
+                    run_checkpoint.save_best(model)
             save()
             with torch.random.fork_rng(gpus):
                 for function in after_epoch:
                     function(model, run.history)
     except KeyboardInterrupt:
         if run.best < math.inf:
-            _restore_best(model, best_weights, keeper)
+            _restore_best(model, best_weights, run_checkpoint)
         weights = "its best weights so far" if run.best < math.inf else "what it learned in it"
-        again = "; run this again to go on" if keeper is not None else ""
+        again = "; run this again to go on" if run_checkpoint is not None else ""
         print(f"stopped in epoch {run.epoch + 1}: the model holds {weights}{again}", flush=True)
         raise
     except FloatingPointError:
-        _restore_best(model, best_weights, keeper)
+        _restore_best(model, best_weights, run_checkpoint)
         raise
     finally:
         train_loader.batch_sampler.start = 0
-    _restore_best(model, best_weights, keeper)
+    _restore_best(model, best_weights, run_checkpoint)
     return run.history
 
 
 def _losses(
     model: nn.Module,
     batch,
-    plan: Plan,
+    config: TrainingConfig,
     ratio: float,
     coins: torch.Generator,
-    also: Callable[[nn.Module, Any], Tensor] | None,
+    extra_loss: Callable[[nn.Module, Any], Tensor] | None,
     autocast: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     """What a step descends, a mean over tokens; and the plain sum of -log p over them, what perplexity is made of."""
     with torch.autocast(batch.images.device.type, autocast, enabled=autocast is not None):
         if ratio < 1:
-            logits, attention = scores_with_own_words(model, batch, ratio, coins)
+            logits, attention = scheduled_sampling_forward(model, batch, ratio, coins)
         else:
             logits, attention = model(batch.images, batch.inputs, batch.image_of)
-        more = also(model, batch) if also is not None else 0.0
+        more = extra_loss(model, batch) if extra_loss is not None else 0.0
     targets = batch.targets
-    loss = token_loss(logits, targets, plan.label_smoothing)
-    nll = token_loss(logits.detach(), targets) if plan.label_smoothing else loss.detach()
+    loss = token_loss(logits, targets, config.label_smoothing)
+    nll = token_loss(logits.detach(), targets) if config.label_smoothing else loss.detach()
     loss = loss / len(targets) + more
-    if plan.attention_penalty:
+    if config.attention_penalty:
         if attention is None:
             raise ValueError("attention_penalty is for a decoder with attention: set it to 0")
-        loss = loss + plan.attention_penalty * uncovered(attention, batch.inputs.batch_sizes)
+        loss = loss + config.attention_penalty * doubly_stochastic_penalty(attention, batch.inputs.batch_sizes)
     return loss, nll
 
 
@@ -393,9 +393,9 @@ def _copy_of(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 
-def _restore_best(model: nn.Module, weights: dict[str, Tensor] | None, keeper: Keeper | None) -> None:
+def _restore_best(model: nn.Module, weights: dict[str, Tensor] | None, run_checkpoint: RunCheckpoint | None) -> None:
     """The best weights back into the model: from memory, or those an earlier part of the run has kept."""
     if weights is not None:
         model.load_state_dict(weights)
     else:
-        keeper.load_best(model)
+        run_checkpoint.load_best(model)

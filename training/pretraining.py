@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.loop import Plan
+from training.loop import TrainingConfig
 
 SPECIALS = 4  # <pad>, <start>, <end>, <unk>: no picture shows them
 
@@ -41,7 +41,7 @@ class WordDetector(nn.Module):
         return in_regions.amax(1), in_regions
 
 
-def said_of(captions: Tensor, image_of: Tensor, images: int, vocabulary_size: int) -> Tensor:
+def multi_hot_targets(captions: Tensor, image_of: Tensor, images: int, vocabulary_size: int) -> Tensor:
     """Who said what: (B, T) ids, (B,) rows -> (N, V), 1 where one of the picture's captions holds the word."""
     said = torch.zeros(images, vocabulary_size, device=captions.device)
     said[image_of.unsqueeze(1).expand_as(captions), captions] = 1.0
@@ -69,18 +69,18 @@ def fit_detector(
     detector.to(device).train()
     optimizer = torch.optim.AdamW(detector.parameters(), lr=learning_rate, weight_decay=weight_decay)
     torch.manual_seed(seed)
-    path, steps, step, history = Plan(warmup=0.1), epochs * len(loader), 0, []
+    path, steps, step, history = TrainingConfig(warmup=0.1), epochs * len(loader), 0, []
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
         loader.batch_sampler.epoch = epoch
         for batch in loader:
             step += 1
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * path.rate(step / (steps + 1))
+                group["lr"] = learning_rate * path.lr_factor(step / (steps + 1))
             batch = batch.to(device)
             with torch.autocast(device.type, autocast, enabled=autocast is not None):
                 scores, _ = detector(batch.images)
-            said = said_of(batch.captions, batch.image_of, *scores.shape)
+            said = multi_hot_targets(batch.captions, batch.image_of, *scores.shape)
             loss = F.binary_cross_entropy_with_logits(scores.float(), said)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

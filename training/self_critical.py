@@ -41,7 +41,7 @@ class SelfCritical:
         images, was_training = batch.images, model.training
         model.eval()
         with torch.inference_mode():
-            drawn = sample(model.decoder, model.regions(images), each=self.samples, max_length=self.max_length)
+            drawn = sample(model.decoder, model.regions(images), num_samples=self.samples, max_length=self.max_length)
         model.train(was_training)
         captions = [[START, *hypothesis.ids] for hypothesis in drawn]
         rows = [captions[i : i + self.samples] for i in range(0, len(captions), self.samples)]

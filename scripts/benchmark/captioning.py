@@ -11,15 +11,15 @@ from scripts.benchmark.learning import SIZES, random_decoder
 from scripts.benchmark.table import Clock, compare
 from scripts.benchmark.textbook import textbook_beam
 
-OPTIONS = {"width": 5, "min_length": 8, "max_length": 20, "length_penalty": 0.7}
+OPTIONS = {"num_beams": 5, "min_length": 8, "max_length": 20, "length_penalty": 0.7}
 
 
 def decided(sharpness: float = 8.0, end: float = 1.0, **sizes: int) -> ShowAttendTell:
     """A random decoder that is sure of its words, so that rounding cannot change them, and ends like a trained one."""
     decoder = random_decoder(**sizes).eval()
     with torch.no_grad():
-        decoder.vocabulary.weight.mul_(sharpness)
-        decoder.vocabulary.bias[END] += end
+        decoder.lm_head.weight.mul_(sharpness)
+        decoder.lm_head.bias[END] += end
     return decoder
 
 

@@ -167,7 +167,7 @@ def operations(decoder: ShowAttendTell, sizes: dict[str, int], captions: int, to
     """Multiplications and additions of an epoch: three products with each weight, two where no input's gradient is."""
     regions = sizes["regions"]
     once = 2 * 2 * decoder.attention.keys.weight.numel() * regions * captions
-    layers = (decoder.vocabulary, decoder.from_hidden, decoder.context_gates, decoder.word_gates)
+    layers = (decoder.lm_head, decoder.from_hidden, decoder.context_gates, decoder.word_gates)
     each = 3 * 2 * sum(layer.weight.numel() for layer in layers)
     looks = 2 * 2 * regions * (sizes["features"] + sizes["size"])
     return once + tokens * (each + looks)

@@ -58,5 +58,5 @@ def train(cfg: config.Config, kind: torch.dtype | None) -> float:
         )
         for learns, records in ((True, train), (False, val))
     ]
-    history = fit(model, *loaders, cfg.plan(), autocast=kind)
+    history = fit(model, *loaders, cfg.training_config(), autocast=kind)
     return min(row["val_perplexity"] for row in history)

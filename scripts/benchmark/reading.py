@@ -73,7 +73,7 @@ def random_encoder(name: str) -> EncoderCNN:
     size = encoder.image_size
     with torch.inference_mode():
         for _ in range(3):
-            encoder.see(torch.randint(0, 256, (8, 3, size, size), dtype=torch.uint8))
+            encoder.forward_features(torch.randint(0, 256, (8, 3, size, size), dtype=torch.uint8))
     return encoder.eval()
 
 
@@ -151,7 +151,7 @@ def extraction(clock: Clock, quick: bool) -> None:
 
             def forward(encoder=encoder, pictures=pictures) -> None:
                 with torch.inference_mode(), torch.autocast("cpu", precision, enabled=precision is not None):
-                    encoder.see(pictures)
+                    encoder.forward_features(pictures)
 
             def whole(encoder=encoder, name=name) -> None:
                 path = Path(folder) / f"{name}-{time.monotonic_ns()}.npy"

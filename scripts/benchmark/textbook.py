@@ -30,7 +30,7 @@ def layers(decoder: DecoderRNN) -> tuple[Callable[[Tensor], State], Step]:
     """
     cell = TORCHS_OWN[decoder.cell]
 
-    def start(regions: Tensor) -> State:
+    def init_hidden_state(regions: Tensor) -> State:
         return torch.tanh(decoder.first(decoder.project(regions).mean(1))).chunk(decoder.cell.states, -1)
 
     def as_cell(inputs: Tensor, state: State, *weights: Tensor) -> State:
@@ -42,9 +42,9 @@ def layers(decoder: DecoderRNN) -> tuple[Callable[[Tensor], State], Step]:
 
         def step(words: Tensor, state: State, regions: Tensor) -> tuple[Tensor, State]:
             state = as_cell(decoder.embedding(words), state, *weights)
-            return decoder.vocabulary(state[0]), state
+            return decoder.lm_head(state[0]), state
 
-        return start, step
+        return init_hidden_state, step
 
     # the three layers that read the hidden state, one after the other in `from_hidden`
     of_gates, of_query, of_gate = zip(
@@ -66,16 +66,16 @@ def layers(decoder: DecoderRNN) -> tuple[Callable[[Tensor], State], Step]:
         if decoder.splits[2]:
             context = torch.sigmoid(F.linear(state[0], *of_gate)) * context
         state = as_cell(torch.cat([decoder.embedding(words), context], 1), state, *weights)
-        return decoder.vocabulary(state[0]), state
+        return decoder.lm_head(state[0]), state
 
-    return start, step
+    return init_hidden_state, step
 
 
 def textbook_loss(decoder: DecoderRNN, features: Tensor, captions: Tensor, lengths: Tensor) -> Tensor:
     """Regions of every caption's image (B, R, E), captions (B, T + 1) padded with 0, longest first -> mean loss."""
-    start, step = layers(decoder)
-    state = start(features)
-    scores = features.new_zeros(len(captions), int(lengths[0]), decoder.vocabulary.out_features)  # (B, T, V)
+    init_hidden_state, step = layers(decoder)
+    state = init_hidden_state(features)
+    scores = features.new_zeros(len(captions), int(lengths[0]), decoder.lm_head.out_features)  # (B, T, V)
     for t in range(int(lengths[0])):
         running = int((lengths > t).sum())
         scores[:running, t], state = step(captions[:running, t], tuple(s[:running] for s in state), features[:running])
@@ -85,17 +85,17 @@ def textbook_loss(decoder: DecoderRNN, features: Tensor, captions: Tensor, lengt
 
 @torch.no_grad()
 def textbook_beam(
-    decoder: DecoderRNN, features: Tensor, width: int, min_length: int, max_length: int, length_penalty: float
+    decoder: DecoderRNN, features: Tensor, num_beams: int, min_length: int, max_length: int, length_penalty: float
 ) -> list[list[int]]:
     """Beam search, one image (of N, R, E) after the other; every beam has its own copy of the regions."""
-    start, step = layers(decoder)
-    size = decoder.vocabulary.out_features
+    init_hidden_state, step = layers(decoder)
+    size = decoder.lm_head.out_features
     captions = []
     for image in features:
-        regions = image.expand(width, -1, -1).contiguous()  # (K, R, E)
-        state = start(regions)
-        words, said = torch.full((width,), START), torch.zeros(width, 0, dtype=torch.long)
-        total, done = torch.full((width,), -torch.inf), []
+        regions = image.expand(num_beams, -1, -1).contiguous()  # (K, R, E)
+        state = init_hidden_state(regions)
+        words, said = torch.full((num_beams,), START), torch.zeros(num_beams, 0, dtype=torch.long)
+        total, done = torch.full((num_beams,), -torch.inf), []
         total[0] = 0.0  # all beams are alike at first: only one may go on
         for t in range(max_length):
             scores, state = step(words, state, regions)
@@ -103,7 +103,7 @@ def textbook_beam(
             logprobs[:, list(BANNED)] = -torch.inf
             if t < min_length:
                 logprobs[:, END] = -torch.inf
-            total, best = (total.unsqueeze(1) + logprobs).flatten().topk(width - len(done))
+            total, best = (total.unsqueeze(1) + logprobs).flatten().topk(num_beams - len(done))
             parents, words = best // size, best % size
             said = torch.cat([said[parents], words.unsqueeze(1)], 1)
             ended = words == END
