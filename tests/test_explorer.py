@@ -149,7 +149,7 @@ def test_a_named_thing_is_found_with_its_mask_and_whether_the_peak_is_inside(loa
     trace = replace(Exploration(load(), Image.open(record.path)).caption(), words=("a", "dog"))
     assert grounded_objects(trace, record) == [None, None], "no dog is annotated"
     dog = replace(record.instances[0], category="dog")
-    assert grounded_objects(trace, replace(record, instances=(dog,), num_beams=0, height=0)) == [None, None], (
+    assert grounded_objects(trace, replace(record, instances=(dog,), width=0, height=0)) == [None, None], (
         "of unknown size"
     )
     nothing, sight = grounded_objects(trace, replace(record, instances=(dog,)))
