@@ -21,7 +21,8 @@ from PIL import Image, ImageFilter
 
 from dataset.coco import Record, open_image
 from decoding.trace import CaptionTrace, Exploration, grounded_objects
-from figures.visualize import Picture, as_array, data_url, overlay
+from figures.attention import overlay
+from figures.pictures import Picture, as_array, data_url
 
 if TYPE_CHECKING:
     from models.checkpoint import Checkpoint

@@ -19,7 +19,7 @@ from data_loader import Transform
 from dataset.coco import open_image
 from decoding.search import beam, greedy
 from decoding.trace import Exploration
-from figures import plots, visualize
+from figures.attention import attention_figure, attention_film, attention_mass
 from model import best_device
 from models import checkpoint
 
@@ -68,15 +68,15 @@ def main(arguments: list[str] | None = None) -> None:
             trace, file = Exploration(captioner, picture).read(said.ids), Path(options.figure)
             shown = (picture, words, trace.maps[: len(words)], trace.probabilities[: len(words)])
             if file.suffix.lower() == ".gif":
-                film = visualize.attention_film(*shown)
+                film = attention_film(*shown)
                 film[0].save(file, save_all=True, append_images=film[1:], duration=900, loop=0)
             else:
-                visualize.attention_figure(*shown).savefig(file)
+                attention_figure(*shown).savefig(file)
             shares = trace.maps[: len(words)].sum(-1)
             if trace.occlusion:
                 print(f"{options.checkpoint} has no attention: {file} shows what it needs to see (occlusion)")
             elif shares.min() < 0.99:  # a sentinel took the rest
-                plots.attention_mass(words, shares.tolist()).savefig(file.with_name(f"{file.stem}-looks.png"))
+                attention_mass(words, shares.tolist()).savefig(file.with_name(f"{file.stem}-looks.png"))
             options.figure = None
     if unread:
         sys.exit(1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from data_loader import Transform, get_loader
 from dataset import coco, files
 from decoding.search import decode
-from figures import plots
+from figures.curves import training_curves
 from model import best_device
 from models import checkpoint
 from scripts import evaluate, train
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         scores = evaluate.main(["--checkpoint", str(run), "--split", options.split, "--num-beams", "1", *where])
         results[name] = (run, json.loads((run / "history.json").read_text(encoding="utf-8")), scores)
     stem = folder / "-".join(options.presets)
-    plots.training_curves({name: history for name, (_, history, _) in results.items()}).savefig(f"{stem}.png")
+    training_curves({name: history for name, (_, history, _) in results.items()}).savefig(f"{stem}.png")
     records = coco.load(options.dataset, options.split)[:SHOWN]
     runs = [run for run, *_ in results.values()]
     table = [*scores_table(results), "", *captions_table(records, runs, options.device)]

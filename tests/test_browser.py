@@ -24,7 +24,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 from dataset.sample import making
-from figures import plots
+from figures.curves import learning
 from scripts import app, train
 
 ROOT = Path(__file__).parents[1]
@@ -429,13 +429,13 @@ def test_the_live_curve_stays_as_a_figure(browser, place, tmp_path):
     from playwright.sync_api import expect
 
     cell = """import time
-from figures import plots
+from figures.curves import learning
 from IPython.display import display
-chart, history = display(plots.learning([], 3), display_id=True), []
+chart, history = display(learning([], 3), display_id=True), []
 for epoch in (1, 2, 3):
     history.append({"epoch": epoch, "train_perplexity": 9 / epoch, "val_perplexity": 10 / epoch})
     time.sleep(0.5)
-    chart.update(plots.learning(history, 3))"""
+    chart.update(learning(history, 3))"""
     write(place / "live.ipynb", [cell])
     with lab(place, tmp_path) as url:
         page = browser.new_page(viewport=LAPTOP)
@@ -443,7 +443,7 @@ for epoch in (1, 2, 3):
         chart = page.locator(".jp-OutputArea-output img")
         expect(chart).to_have_count(1)
         history = [{"epoch": n, "train_perplexity": 9 / n, "val_perplexity": 10 / n} for n in (1, 2, 3)]
-        last = plots.learning(history, 3)._repr_mimebundle_()[0]["image/png"]
+        last = learning(history, 3)._repr_mimebundle_()[0]["image/png"]
         expect(chart).to_have_attribute("src", f"data:image/png;base64,{last}")
         page.screenshot(path=SCREENS / "live_curve.png")
         page.close()

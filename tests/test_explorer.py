@@ -18,7 +18,8 @@ from decoding.trace import PATCHES, Exploration, grounded_objects
 from evaluation.truth import grounding
 from explorer import widget as explorer_module
 from explorer.widget import MOST, explore
-from figures.visualize import as_array, overlay
+from figures.attention import overlay
+from figures.pictures import as_array
 from model import Captioner, EncoderCNN
 from models.checkpoint import Checkpoint
 from models.decoders import DECODERS

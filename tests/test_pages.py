@@ -38,7 +38,7 @@ Next: [the first](0_Dataset.ipynb#words), [the source](model.py), [a paper](http
 """
 CELLS = [
     "import sys\nprint(sys.prefix)",
-    "from figures.visualize import Figure\nFigure(1, 1, 'an empty figure')",
+    "from figures.style import Figure\nFigure(1, 1, 'an empty figure')",
     "from ipywidgets import interact\ninteract(lambda step: print(step), step=(0, 3));",
     "from tqdm.auto import tqdm\nfor _ in tqdm(range(3)): pass",
     "import tqdm as bars\nfor _ in bars.tqdm(range(3)): pass\nprint('spoken', file=sys.stderr)",
