@@ -12,7 +12,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -80,34 +82,59 @@ class RandomCropFlip(Transform):
 
 @dataclass
 class Batch:
-    """N pictures and their B captions, longest first. The one place where a caption is shifted and masked."""
+    """N pictures and their B captions, longest first. The one place where a caption is shifted, masked and packed.
+
+    The pictures are there as `pixels`, or as the `features` that a frozen encoder made of them before; the other of the
+    two is None. `inputs` is what the decoder is fed, every token but the last, and `targets` what it should say next,
+    every token but `<start>`: L ids each, packed by time, no padding among them.
+    """
 
     image_ids: list[int | str]
-    images: Tensor  # (N, 3, H, W) uint8, or features (N, R, E)
-    image_of: Tensor  # (B,) the row of `images` that caption b belongs to
+    image_of: Tensor  # (B,) the picture that caption b belongs to, 0 to N - 1
     captions: Tensor  # (B, T + 1) ids: <start>, T - 1 words, <end>; then <pad>
     lengths: Tensor  # (B,) targets of each caption, <end> counted; falling; stays on the CPU
+    pixels: Tensor | None = None  # (N, 3, H, W) uint8
+    features: Tensor | None = None  # (N, R, E) float16
     broken: dict[int | str, Exception] = field(default_factory=dict)  # pictures left out: image id -> what is wrong
+    inputs: PackedSequence = field(init=False)
+    targets: Tensor = field(init=False)  # (L,) in the order of `inputs.data`
 
-    @property
-    def inputs(self) -> PackedSequence:
-        """What the decoder is fed: every token but the last, packed by time: L ids, no padding among them."""
-        return pack_padded_sequence(self.captions[:, :-1], self.lengths, batch_first=True)
+    def __post_init__(self) -> None:
+        if self.image_ids:
+            self.inputs = pack_padded_sequence(self.captions[:, :-1], self.lengths, batch_first=True)
+            self.targets = pack_padded_sequence(self.captions[:, 1:], self.lengths, batch_first=True).data
 
-    @property
-    def targets(self) -> Tensor:
-        """What it should say next: every token but `<start>`, (L,) in the order of `inputs.data`."""
-        return pack_padded_sequence(self.captions[:, 1:], self.lengths, batch_first=True).data
+    @classmethod
+    def of(
+        cls,
+        image_ids: Sequence[int | str],
+        captions: Sequence[Sequence[Sequence[int]]],
+        pixels: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Batch:
+        """A batch of pictures with the captions of each, as ids between `<start>` and `<end>`."""
+        rows = [(caption, n) for n, of_image in enumerate(captions) for caption in of_image]
+        rows.sort(key=lambda row: -len(row[0]))
+        lengths = torch.tensor([len(caption) - 1 for caption, _ in rows])
+        padded = torch.zeros(len(rows), int(lengths.max()) + 1, dtype=torch.long)  # <pad> is 0
+        for row, (caption, _) in zip(padded, rows, strict=True):
+            row[: len(caption)] = torch.tensor(caption)
+        return cls(list(image_ids), torch.tensor([n for _, n in rows]), padded, lengths, pixels, features)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device (asynchronously from pinned memory)."""
-        moved = (t.to(device, non_blocking=True) for t in (self.images, self.image_of, self.captions))
-        return Batch(self.image_ids, *moved, self.lengths, self.broken)
+        return self._each(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """Called by DataLoader(pin_memory=True)."""
-        pinned = (t.pin_memory() for t in (self.images, self.image_of, self.captions))
-        return Batch(self.image_ids, *pinned, self.lengths, self.broken)
+        return self._each(lambda value: value.pin_memory())
+
+    def _each(self, move: Callable) -> Batch:
+        moved = copy(self)
+        for name in ("image_of", "captions", "pixels", "features", "inputs", "targets"):
+            value = getattr(self, name)
+            setattr(moved, name, None if value is None else move(value))
+        return moved
 
 
 class CaptionDataset(Dataset):
@@ -146,7 +173,7 @@ class CaptionDataset(Dataset):
         """A batch, its pictures read on all cores."""
         return [self[item] for item in items] if self.views else in_threads(self.__getitem__, items)
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[int | str, Tensor | Exception, list[list[int]]]:
+    def __getitem__(self, item: tuple[int, int]) -> Item:
         """Image id, picture (or why it cannot be read), captions."""
         epoch, index = item
         record = self.records[index]
@@ -183,8 +210,7 @@ class LengthBucketSampler(Sampler):
     """Batches of pictures whose captions are about equally long, in a new random order each epoch.
 
     With one caption an image the batches are pure length buckets, but for those of the pictures left over, too few of
-    their length to fill one. The epoch is set from outside (`loader.batch_sampler.epoch = 3`), so that training can go
-    on where it stopped, and so is the number of its batches to pass over, `start`.
+    their length to fill one. `Loader.set_epoch` says which epoch comes next, and how many of its batches to pass over.
     """
 
     def __init__(self, dataset: CaptionDataset, images_per_batch: int, shuffle: bool):
@@ -215,21 +241,20 @@ class LengthBucketSampler(Sampler):
         yield from ([(self.epoch, int(i)) for i in batch] for batch in batches[self.start :])
 
 
-def collate(items: Sequence[tuple[int | str, Tensor | Exception, list[list[int]]]]) -> Batch:
-    """Items of the dataset -> one Batch, captions longest first; without pictures if none of them could be read."""
+Item = tuple[int | str, Tensor | Exception, list[list[int]]]  # image id, picture or why it cannot be read, captions
+
+
+def collate(items: Sequence[Item], kind: str = "pixels") -> Batch:
+    """Items with "pixels" or "features" -> one Batch; without pictures if none of them could be read."""
     broken = {image_id: picture for image_id, picture, _ in items if isinstance(picture, Exception)}
     items = [item for item in items if item[0] not in broken]
     if not items:
         nothing = torch.zeros(0, dtype=torch.long)
-        return Batch([], nothing, nothing, nothing, nothing, broken)
+        return Batch([], nothing, nothing, nothing, broken=broken)
     image_ids, pictures, captions = zip(*items, strict=True)
-    rows = [(caption, n) for n, of_image in enumerate(captions) for caption in of_image]
-    rows.sort(key=lambda row: -len(row[0]))
-    lengths = torch.tensor([len(caption) - 1 for caption, _ in rows])
-    padded = torch.zeros(len(rows), int(lengths.max()) + 1, dtype=torch.long)  # <pad> is 0
-    for row, (caption, _) in zip(padded, rows, strict=True):
-        row[: len(caption)] = torch.tensor(caption)
-    return Batch(list(image_ids), torch.stack(pictures), torch.tensor([n for _, n in rows]), padded, lengths, broken)
+    batch = Batch.of(image_ids, captions, **{kind: torch.stack(pictures)})
+    batch.broken = broken
+    return batch
 
 
 class Loader(DataLoader):
@@ -242,6 +267,10 @@ class Loader(DataLoader):
     def __init__(self, *args, stop_at_broken: bool, **options):
         super().__init__(*args, **options)
         self.stop_at_broken, self.left_out, self.position = stop_at_broken, {}, 0
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Which epoch comes next, and how many of its batches to pass over: for a run that goes on."""
+        self.batch_sampler.epoch, self.batch_sampler.start = epoch, start
 
     def __iter__(self) -> Iterator[Batch]:
         served, missed, start = 0, 0, self.batch_sampler.start
@@ -317,7 +346,7 @@ def get_loader(
         dataset,
         stop_at_broken=broken == "stop",
         batch_sampler=LengthBucketSampler(dataset, images_per_batch, shuffle),
-        collate_fn=collate,
+        collate_fn=partial(collate, kind="features" if views else "pixels"),
         num_workers=workers,
         worker_init_fn=_let_the_main_process_stop,
         persistent_workers=workers > 0,

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -627,6 +627,15 @@ class DecoderRNN(nn.Module):
         return self.dropout(self.embedding(words))
 
 
+class ImageBatch(Protocol):
+    """What a captioner reads of a batch; data_loader.Batch is one."""
+
+    pixels: Tensor | None  # (N, 3, H, W) uint8
+    features: Tensor | None  # (N, R', E), what `encoder.forward_features` gave
+    inputs: PackedSequence
+    image_of: Tensor  # (B,)
+
+
 class Captioner(nn.Module):
     """An encoder and a decoder: what is trained, saved and asked for captions."""
 
@@ -634,13 +643,15 @@ class Captioner(nn.Module):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
 
-    def regions(self, images: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) uint8, or features (N, R', E) that the encoder has seen -> regions (N, R, E)."""
-        return self.encoder(images) if images.dtype == torch.uint8 else self.encoder.resize_grid(images.float())
+    def regions(self, batch: ImageBatch) -> Tensor:
+        """Regions (N, R, E) of a batch's pixels, or of the features that this encoder made of them before."""
+        if batch.features is not None:
+            return self.encoder.resize_grid(batch.features.float())
+        return self.encoder(batch.pixels)
 
-    def forward(self, images: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pictures or features, and known captions -> scores (L, V) and attention (L, R); see the decoder's forward."""
-        return self.decoder(self.regions(images), words, image_of)
+    def forward(self, batch: ImageBatch) -> tuple[Tensor, Tensor | None]:
+        """All words of the batch's captions: scores (L, V) and attention (L, R) or None, as its targets go."""
+        return self.decoder(self.regions(batch), batch.inputs, batch.image_of)
 
     @property
     def config(self) -> dict:

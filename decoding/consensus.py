@@ -45,7 +45,7 @@ class Consensus:
         device, was_training, _ = next(model.parameters()).device, model.training, model.eval()
         with torch.inference_mode():
             for batch in tqdm(loader, desc="neighbours", unit="batch", disable=not progress):
-                directions.append(_direction(model.regions(batch.images.to(device))))
+                directions.append(_direction(model.regions(batch.to(device))))
                 for image, said in zip(batch.image_of.tolist(), _words_of(batch), strict=True):
                     captions.setdefault(batch.image_ids[image], []).append(said)
                 self.images += batch.image_ids

@@ -313,7 +313,7 @@ def decode(model: nn.Module, loader: Iterable, search: Search = greedy, **option
     device = next(model.parameters()).device
     captions = {}
     for batch in loader:
-        hypotheses = search(model.decoder, model.regions(batch.images.to(device)), **options)
+        hypotheses = search(model.decoder, model.regions(batch.to(device)), **options)
         captions.update(zip(batch.image_ids, hypotheses, strict=True))
     model.train(was_training)
     return captions
@@ -350,9 +350,9 @@ class Ensemble(nn.Module):
         """Itself: `prepare` and `step` are here."""
         return self
 
-    def regions(self, images: Tensor) -> list[Tensor]:
-        """Pictures or features -> every member's regions."""
-        return [model.regions(images) for model in self.models]
+    def regions(self, batch) -> list[Tensor]:
+        """A batch -> every member's regions."""
+        return [model.regions(batch) for model in self.models]
 
     def prepare(self, features: list[Tensor]) -> EncodedForEach:
         """Every member's regions -> what all of them compute before the first word."""
@@ -372,9 +372,9 @@ class Ensemble(nn.Module):
             looks.append(look)
         return _mean_probability(logits), tuple(states), _mean_look(looks)
 
-    def forward(self, images: Tensor, words, image_of: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, batch) -> tuple[Tensor, Tensor | None]:
         """Known captions, as `Captioner.forward`: log of the mean probabilities (L, V), the mean attention (L, R)."""
-        logits, looks = zip(*(model(images, words, image_of) for model in self.models), strict=True)
+        logits, looks = zip(*(model(batch) for model in self.models), strict=True)
         return _mean_probability(logits), _mean_look(looks)
 
 

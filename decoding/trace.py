@@ -65,7 +65,7 @@ class Exploration:
         pixels = Transform(self.model.encoder.image_size)(picture)
         self.pixels = pixels.unsqueeze(0).to(next(self.model.parameters()).device)  # (1, 3, H, W)
         with torch.inference_mode():
-            self.regions = self.model.regions(self.pixels)  # (1, R, E)
+            self.regions = self.model.encoder(self.pixels)  # (1, R, E)
 
     def caption(
         self,
@@ -126,7 +126,7 @@ class Exploration:
         for patch, picture in enumerate(greyed):
             row, column = divmod(patch, PATCHES)
             picture[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = 128
-        chances, _ = self._chances(self.model.regions(greyed), ids)  # (R, T, V)
+        chances, _ = self._chances(self.model.encoder(greyed), ids)  # (R, T, V)
         left = chances[:, range(len(ids)), list(ids)]  # (R, T)
         return (own - left).T.clamp(min=0)
 

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
             unread += 1
             continue
         with torch.inference_mode():
-            regions = model.regions(transform(picture).unsqueeze(0).to(device))
+            regions = model.encoder(transform(picture).unsqueeze(0).to(device))
         if options.num_beams == 1:
             (said,) = greedy(model.decoder, regions, max_length=longest)
         else:

@@ -264,11 +264,11 @@ def spoilt(records) -> list:
 def test_a_broken_picture_is_reported_once_left_out_and_counted(spoilt, vocabulary, capsys, workers):
     loader = get_loader(spoilt, vocabulary, transform=Transform(16), images_per_batch=2, workers=workers)
     for epoch in range(2):
-        loader.batch_sampler.epoch = epoch
+        loader.set_epoch(epoch)
         batches = list(loader)
         assert sorted(i for batch in batches for i in batch.image_ids) == [1, 3, 4, 6]
-        assert all(len(batch.images) == len(batch.image_ids) for batch in batches)
-        assert all(len(batch.captions) == 5 * len(batch.images) for batch in batches)  # nothing stands in for them
+        assert all(len(batch.pixels) == len(batch.image_ids) for batch in batches)
+        assert all(len(batch.captions) == 5 * len(batch.pixels) for batch in batches)  # nothing stands in for them
         said = capsys.readouterr().out
         assert said.count("left out of this epoch: 2 of 6 pictures") == 1
         assert said.count("left out: ") == (2 if epoch == 0 else 0)

@@ -26,7 +26,7 @@ TINY = {"regions": 9, "features": 7, "words": 30}
 
 def both(model: DecoderRNN, batch, dtype: torch.dtype) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
     """Loss and gradients of the library's forward and of the textbook loop."""
-    model, images = model.to(dtype), batch.images.to(dtype)
+    model, images = model.to(dtype), batch.features.to(dtype)
     results = []
     for ours in (True, False):
         if ours:

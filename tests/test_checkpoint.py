@@ -61,7 +61,7 @@ def test_a_frozen_torchvision_encoder_needs_neither_its_file_nor_the_network(tmp
     weights.unlink()
     again = load(tmp_path / "run").model
     picture = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
-    assert again.encoder.frozen and torch.equal(again.regions(picture), model.regions(picture))
+    assert again.encoder.frozen and torch.equal(again.encoder(picture), model.encoder(picture))
     assert not (tmp_path / "hub").exists()
 
 

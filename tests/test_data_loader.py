@@ -16,12 +16,12 @@ from vocabulary import Vocabulary
 
 
 def same(a: Batch, b: Batch) -> bool:
-    tensors = ((getattr(x, name) for name in ("images", "image_of", "captions", "lengths")) for x in (a, b))
-    return a.image_ids == b.image_ids and all(torch.equal(x, y) for x, y in zip(*tensors, strict=True))
+    names = ("features" if a.pixels is None else "pixels", "image_of", "captions", "lengths", "targets")
+    return a.image_ids == b.image_ids and all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
 def epoch_of(loader, epoch: int) -> list[Batch]:
-    loader.batch_sampler.epoch = epoch
+    loader.set_epoch(epoch)
     return list(loader)
 
 
@@ -116,7 +116,7 @@ def test_every_batch_is_sorted_and_its_targets_are_real(records, vocabulary):
 def test_a_batchs_loss_does_not_change_when_padding_is_added(records, vocabulary, captioner):
     model = captioner().double().eval()
     batch = next(iter(get_loader(records["train"], vocabulary, transform=Transform(32), images_per_batch=6)))
-    features = model.regions(batch.images)
+    features = model.regions(batch)
 
     def loss(batch: Batch) -> torch.Tensor:
         return token_loss(model.decoder(features, batch.inputs, batch.image_of)[0], batch.targets)
@@ -158,7 +158,7 @@ def test_epochs_differ_and_each_can_be_had_again(records, vocabulary):
     assert all(map(same, second, epoch_of(fresh(seed=5), 1)))  # as after a restart
     for runs in ([(5, 0), (5, 1), (5, 2)], [(5, 0), (6, 0), (7, 0)]):  # (seed, epoch)
         assert len({tuple(b.image_ids[0] for b in epoch_of(fresh(seed), epoch)) for seed, epoch in runs}) > 1
-    of_image_1 = [next(b.images for b in epoch if b.image_ids == [1]) for epoch in (first, second)]
+    of_image_1 = [next(b.pixels for b in epoch if b.image_ids == [1]) for epoch in (first, second)]
     assert not torch.equal(*of_image_1)  # another jitter
 
 
@@ -220,8 +220,8 @@ def test_loading_leaves_the_models_random_numbers_alone(records, vocabulary):
 def test_features_are_served_instead_of_pictures(records, vocabulary):
     features = {r.image_id: np.full((4, 5), r.image_id, dtype=np.float16) for r in records["val"]}
     batch = next(iter(get_loader(records["val"], vocabulary, features=features)))
-    assert batch.images.shape == (3, 4, 5)
-    assert batch.images[:, 0, 0].tolist() == batch.image_ids
+    assert batch.features.shape == (3, 4, 5) and batch.pixels is None
+    assert batch.features[:, 0, 0].tolist() == batch.image_ids
     with pytest.raises(ValueError, match=r"image 1 \(.*000001\.png\) has no features"):
         get_loader(records["train"], vocabulary, features=features)
 
@@ -233,7 +233,7 @@ def test_each_epoch_draws_one_of_several_views(records, vocabulary):
     drawn = {}
     for epoch in range(30):
         for batch in epoch_of(loader, epoch):
-            for image_id, regions in zip(batch.image_ids, batch.images, strict=True):
+            for image_id, regions in zip(batch.image_ids, batch.features, strict=True):
                 assert len(regions.unique()) == 1
                 drawn.setdefault(image_id, []).append(int(regions[0, 0]))
     assert drawn.keys() == views[0].keys() and all(set(of_one) == {0, 1, 2} for of_one in drawn.values())

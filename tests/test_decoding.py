@@ -384,8 +384,8 @@ def test_every_picture_of_a_split_gets_its_caption(records, vocabulary, captione
     assert model.training and model.decoder.training  # as it was, but the captions are made without dropout
     model.eval()
     for batch in loader:
-        for image_id, image in zip(batch.image_ids, batch.images, strict=True):
-            alone = search(model.decoder, model.regions(image.unsqueeze(0)), max_length=6)[0]
+        for image_id, image in zip(batch.image_ids, batch.pixels, strict=True):
+            alone = search(model.decoder, model.encoder(image.unsqueeze(0)), max_length=6)[0]
             assert found[image_id].ids == alone.ids
 
 

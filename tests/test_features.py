@@ -192,5 +192,5 @@ def test_training_from_features_is_training_from_pictures(records, vocabulary, c
     scores = []
     for source in ({"features": features}, {"transform": Transform(32)}):
         batch = next(iter(get_loader(records["val"], vocabulary, shuffle=False, **source)))
-        scores.append(model(batch.images, batch.inputs, batch.image_of)[0])
+        scores.append(model(batch)[0])
     torch.testing.assert_close(*scores, rtol=1e-2, atol=1e-2)

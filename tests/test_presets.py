@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from data_loader import Transform, get_loader
+from data_loader import Batch, Transform, get_loader
 from dataset import coco
 from dataset.sample import making
 from decoding.search import greedy
@@ -45,11 +45,11 @@ def test_shapes_and_one_training_step_on_the_real_encoder(name):
     model = Captioner(encoder, decoder).train()
     side = encoder.image_size
     images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
-    words = torch.nn.utils.rnn.pack_padded_sequence(torch.randint(4, 50, (2, 3)), torch.tensor([3, 3]), True)
-    scores, looks = model(images, words, torch.arange(2))
+    captions = torch.randint(4, 50, (2, 1, 4)).tolist()
+    scores, looks = model(Batch.of([1, 2], captions, pixels=images))
     assert scores.shape == (6, 50)
     with torch.no_grad():
-        memory = decoder.prepare(model.regions(images))
+        memory = decoder.prepare(model.encoder(images))
         logits, state, look = decoder.step(torch.tensor([1, 1]), memory.state, memory)
     assert logits.shape == (2, 50) and all(s.shape[0] == 2 and s.shape[-1] == hidden for s in state)
     if name in ("rnn", "lstm", "show_and_tell"):
@@ -85,15 +85,14 @@ def test_attention_lstm_begins_with_the_mean_region():
 
 
 def test_a_cached_grid_is_stretched_as_the_picture_would_be(records):
-    encoder = EncoderCNN("small", image_size=64, grid=14, finetune=0)  # its own grid is 8 x 8
+    encoder = EncoderCNN("small", image_size=64, grid=14, finetune=0).eval()  # its own grid is 8 x 8
     assert (encoder.feature_regions, encoder.regions) == (64, 196)
-    model = Captioner(encoder, DECODERS["ShowAttendTell"](9, encoder.feature_size)).eval()
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         kept = encoder.forward_features(images)
         assert kept.shape == (2, 64, 256)
-        torch.testing.assert_close(model.regions(kept), encoder(images))
-        corner = model.regions(kept)[:, 0]
+        torch.testing.assert_close(encoder.resize_grid(kept), encoder(images))
+        corner = encoder.resize_grid(kept)[:, 0]
     torch.testing.assert_close(corner, kept[:, 0])
 
 
@@ -142,7 +141,7 @@ def test_eight_scenes_are_learned_by_heart_and_come_back_from_disk(name, ratio, 
     batch = next(iter(loader))
     for captioner in (model, again):
         with torch.inference_mode():
-            said = greedy(captioner.decoder, captioner.regions(batch.images), max_length=40)
+            said = greedy(captioner.decoder, captioner.regions(batch), max_length=40)
         for row, image in enumerate(batch.image_of.tolist()):
             assert vocabulary.decode(said[image].ids) == vocabulary.decode(batch.captions[row])
 

@@ -44,13 +44,13 @@ def test_the_gradient_is_that_of_the_expected_reward(captioner, loader):
     """Captions of one word: their probabilities, and so the expected reward, can be written down."""
     model = captioner(seed=1).eval()
     batch = next(iter(loader))
-    one = replace(batch, image_ids=batch.image_ids[:1], images=batch.images[:1])
+    one = replace(batch, image_ids=batch.image_ids[:1], pixels=batch.pixels[:1])
     learning = model.decoder.lm_head.weight
     rewards = torch.linspace(-1, 2, len(learning))[torch.randperm(len(learning))]
     loss = SelfCritical(lambda image, ids: float(rewards[ids[0]]), weight=1.0, samples=20_000, max_length=1)
     (drawn,) = torch.autograd.grad(loss(model, one), learning)
     start = pack_padded_sequence(torch.tensor([[START]]), torch.tensor([1]), batch_first=True)
-    logits, _ = model(one.images, start, torch.tensor([0]))
+    logits, _ = model.decoder(model.regions(one), start, torch.tensor([0]))
     logits[0, [*BANNED, END]] = -torch.inf  # a caption has at least one word
     (true,) = torch.autograd.grad(-(logits[0].softmax(0) @ rewards), learning)
     assert (drawn - true).norm() < 0.05 * true.norm()

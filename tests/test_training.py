@@ -70,7 +70,7 @@ def test_perplexity_is_over_all_tokens_not_a_mean_of_batches(captioner, loader):
     batches = list(loader("val", images_per_batch=2))  # two images, and one left over
     nll, tokens = [], []
     for batch in batches:
-        logprobs = model(batch.images, batch.inputs, batch.image_of)[0].log_softmax(-1)
+        logprobs = model(batch)[0].log_softmax(-1)
         nll.append(-logprobs[torch.arange(len(logprobs)), batch.targets].sum().item())
         tokens.append(len(batch.targets))
     assert tokens[0] != tokens[1]
@@ -89,7 +89,7 @@ def test_padding_and_start_are_not_in_the_loss(captioner, loader, vocabulary):
     assert (batch.captions == vocabulary.pad).any()
     losses = []
     for never in ([], [vocabulary.pad, vocabulary.start], [vocabulary.end]):
-        logits = model(batch.images, batch.inputs, batch.image_of)[0].clone()
+        logits = model(batch)[0].clone()
         logits[:, never] = -1e4
         losses.append(token_loss(logits, batch.targets).item() / len(batch.targets))
     assert losses[1] <= losses[0] < 10  # a little lower: their share goes to the words
@@ -131,7 +131,7 @@ def test_validation_is_in_eval_mode_and_changes_nothing(captioner, loader):
 def test_a_teacher_who_never_leaves_is_the_forward_pass(captioner, loader, decoder):
     model = captioner(**decoder).double().eval()
     batch = next(iter(loader()))
-    expected = model(batch.images, batch.inputs, batch.image_of)
+    expected = model(batch)
     torch.testing.assert_close(scheduled_sampling_forward(model, batch, 1.0), expected)
 
 
@@ -148,8 +148,8 @@ def test_without_a_teacher_the_model_reads_its_own_words(captioner, loader, voca
         fed[: len(said[t]), t] = words[: len(said[t])]
     assert fed.unique().numel() > 3 and (fed[:, 0] == vocabulary.start).all()
     own = pack_padded_sequence(fed[:, :-1], batch.lengths, batch_first=True)
-    torch.testing.assert_close(scores, model(batch.images, own, batch.image_of)[0])
-    assert not torch.allclose(scores, model(batch.images, batch.inputs, batch.image_of)[0])
+    torch.testing.assert_close(scores, model.decoder(model.regions(batch), own, batch.image_of)[0])
+    assert not torch.allclose(scores, model(batch)[0])
 
 
 def test_between_them_a_seeded_coin_falls_for_every_word(captioner, loader):
@@ -247,7 +247,7 @@ def test_a_few_captions_can_be_learned_by_heart(records, vocabulary, captioner, 
     )
     assert history[0]["val_perplexity"] > 10 and history[-1]["val_perplexity"] < 1.12  # 1.19 for who sees no picture
     (batch,) = val
-    said = [vocabulary.decode(h.ids) for h in greedy(model.eval().decoder, model.regions(batch.images))]
+    said = [vocabulary.decode(h.ids) for h in greedy(model.eval().decoder, model.regions(batch))]
     assert said == [vocabulary.decode(vocabulary.encode(r.captions[0])) for r in one_caption]
 
 
@@ -363,7 +363,7 @@ def test_extremes_are_trained_on_like_anything_else(name, records, vocabulary, c
     assert sorted(batch.lengths.item() for batch in one_by_one) == [1, 2, 3, 13]  # <end> is a word
     history = fit(model, one_by_one, get_loader(odd, vocabulary, **options), TrainingConfig(epochs=2))
     assert all(math.isfinite(row["train_loss"] + row["val_perplexity"]) for row in history)
-    decoded = greedy(model.eval().decoder, model.regions(next(iter(one_by_one)).images), max_length=5)
+    decoded = greedy(model.eval().decoder, model.regions(next(iter(one_by_one))), max_length=5)
     assert len(decoded) == 1 and len(decoded[0].ids) <= 5
 
 

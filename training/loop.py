@@ -111,7 +111,7 @@ def scheduled_sampling_forward(
     forward, which knows all words.
     """
     decoder = model.decoder
-    memory = decoder.prepare(model.regions(batch.images)).rows(batch.image_of)
+    memory = decoder.prepare(model.regions(batch)).rows(batch.image_of)
     state, words, scores, looks = memory.state, batch.captions[:, 0], [], []
     for t, running in enumerate(batch.inputs.batch_sizes.tolist()):
         if t > 0:
@@ -136,7 +136,7 @@ def evaluate(model: nn.Module, loader: Iterable, device: torch.device, autocast:
         batch = batch.to(device)
         targets = batch.targets
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            logits, _ = model(batch.images, batch.inputs, batch.image_of)
+            logits, _ = model(batch)
         nll += token_loss(logits, targets).item()
         tokens += len(targets)
     model.train(was_training)
@@ -298,7 +298,7 @@ def fit(
         while run.epoch < config.epochs and (config.patience is None or run.since_best < config.patience):
             began = saved = time.perf_counter()
             before = run.seconds
-            train_loader.batch_sampler.epoch, train_loader.batch_sampler.start = run.epoch, run.step
+            train_loader.set_epoch(run.epoch, run.step)
             nll = torch.tensor(run.nll, device=device)
             model.train()
             for batch in train_loader:
@@ -357,7 +357,7 @@ def fit(
         _restore_best(model, best_weights, run_checkpoint)
         raise
     finally:
-        train_loader.batch_sampler.start = 0
+        train_loader.set_epoch(run.epoch)
     _restore_best(model, best_weights, run_checkpoint)
     return run.history
 
@@ -372,11 +372,11 @@ def _losses(
     autocast: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     """What a step descends, a mean over tokens; and the plain sum of -log p over them, what perplexity is made of."""
-    with torch.autocast(batch.images.device.type, autocast, enabled=autocast is not None):
+    with torch.autocast(batch.captions.device.type, autocast, enabled=autocast is not None):
         if ratio < 1:
             logits, attention = scheduled_sampling_forward(model, batch, ratio, coins)
         else:
-            logits, attention = model(batch.images, batch.inputs, batch.image_of)
+            logits, attention = model(batch)
         more = extra_loss(model, batch) if extra_loss is not None else 0.0
     targets = batch.targets
     loss = token_loss(logits, targets, config.label_smoothing)

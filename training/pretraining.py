@@ -72,14 +72,14 @@ def fit_detector(
     path, steps, step, history = TrainingConfig(warmup=0.1), epochs * len(loader), 0, []
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
-        loader.batch_sampler.epoch = epoch
+        loader.set_epoch(epoch)
         for batch in loader:
             step += 1
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * path.lr_factor(step / (steps + 1))
             batch = batch.to(device)
             with torch.autocast(device.type, autocast, enabled=autocast is not None):
-                scores, _ = detector(batch.images)
+                scores, _ = detector(batch.pixels)
             said = multi_hot_targets(batch.captions, batch.image_of, *scores.shape)
             loss = F.binary_cross_entropy_with_logits(scores.float(), said)
             optimizer.zero_grad(set_to_none=True)

@@ -12,13 +12,12 @@ what a caption should have reached is the mean of the other captions drawn of it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_loader import collate
+from data_loader import Batch
 from decoding.search import START, sample
 
 Reward = Callable[[int | str, Sequence[int]], float]
@@ -36,25 +35,23 @@ class SelfCritical:
             raise ValueError(f"a caption is compared with its siblings: draw at least 2 of each picture, not {samples}")
         self.reward, self.weight, self.samples, self.max_length = reward, weight, samples, max_length
 
-    def __call__(self, model: nn.Module, batch) -> Tensor:
-        """A batch with `images` and `image_ids` -> a scalar; the true captions are not looked at."""
-        images, was_training = batch.images, model.training
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """A batch of pictures -> a scalar; the true captions are not looked at."""
+        was_training = model.training
         model.eval()
         with torch.inference_mode():
-            drawn = sample(model.decoder, model.regions(images), num_samples=self.samples, max_length=self.max_length)
+            drawn = sample(model.decoder, model.regions(batch), num_samples=self.samples, max_length=self.max_length)
         model.train(was_training)
         captions = [[START, *hypothesis.ids] for hypothesis in drawn]
         rows = [captions[i : i + self.samples] for i in range(0, len(captions), self.samples)]
-        unseen = torch.empty(0)  # the pictures stay where they are
-        own = collate([(image, unseen, of_image) for image, of_image in zip(batch.image_ids, rows, strict=True)])
-        own = replace(own, images=images).to(images.device)
-        logits, _ = model(own.images, own.inputs, own.image_of)
+        own = Batch.of(batch.image_ids, rows, batch.pixels, batch.features).to(batch.captions.device)
+        logits, _ = model(own)
         of_token = F.cross_entropy(logits.float(), own.targets, reduction="none")  # -log p
         caption = torch.cat([torch.arange(running) for running in own.inputs.batch_sizes.tolist()])
         better = self.advantage(own)[caption].to(of_token)
         return self.weight * (better * of_token).mean()
 
-    def advantage(self, own) -> Tensor:
+    def advantage(self, own: Batch) -> Tensor:
         """How much more than its siblings each caption of a batch scored: (B,), on the CPU."""
         pictures = own.image_of.tolist()
         captions = own.captions[:, 1:].tolist()

@@ -33,7 +33,7 @@ def random_batch(images: int = 32, captions: int = 1, longest: int = 23, shortes
         row[: length + 1] = torch.randint(4, sizes["words"], (length + 1,), generator=random)
     regions = torch.randn(images, sizes["regions"], sizes["features"], generator=random).relu()
     image_of = torch.randperm(count, generator=random) % images
-    return Batch(list(range(images)), regions, image_of, ids, lengths)
+    return Batch(list(range(images)), image_of, ids, lengths, features=regions)
 
 
 def random_decoder(kind: type[nn.Module] = ShowAttendTell, dropout: float = 0.0, **sizes: int) -> nn.Module:
@@ -48,14 +48,14 @@ def random_decoder(kind: type[nn.Module] = ShowAttendTell, dropout: float = 0.0,
 def our_loss(decoder: nn.Module, batch: Batch, autocast: torch.dtype | None = None) -> Tensor:
     """The mean loss of a batch, as training.fit computes it."""
     with torch.autocast("cpu", autocast, enabled=autocast is not None):
-        logits, _ = decoder(batch.images, batch.inputs, batch.image_of)
+        logits, _ = decoder(batch.features, batch.inputs, batch.image_of)
     targets = batch.targets
     return token_loss(logits, targets) / len(targets)
 
 
 def their_loss(decoder: nn.Module, batch: Batch) -> Tensor:
     """The same by the textbook loop, every caption with its own copy of its picture."""
-    return textbook_loss(decoder, batch.images[batch.image_of], batch.captions, batch.lengths)
+    return textbook_loss(decoder, batch.features[batch.image_of], batch.captions, batch.lengths)
 
 
 def step(

@@ -115,7 +115,7 @@ def data(clock: Clock, quick: bool) -> None:
             began = clock()
             for batch in waits:
                 with torch.autocast("cpu", precision, enabled=precision is not None):
-                    batch.images = model.regions(batch.images)
+                    batch.features = model.regions(batch)
                 step(decoder, lambda d=decoder, b=batch: our_loss(d, b, precision), adam)()
             rows.append([name, f"{100 * waits.seconds / (clock() - began):.1f} %"])
         show("Waiting for data, share of an epoch of show_attend_tell (D = 512)", ("", "waiting"), rows)
