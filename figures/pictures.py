@@ -37,10 +37,10 @@ def as_array(image: Picture, longest: int | None = None) -> np.ndarray:
     return np.asarray(image)
 
 
-def data_url(picture: np.ndarray) -> str:
-    """A picture, uint8 (H, W, 3), as the address of an image on a page that needs no file beside it."""
+def data_url(picture: np.ndarray, quality: int = 90) -> str:
+    """A picture, uint8 (H, W, 3), as a JPEG inside the address of an image: the page needs no file beside it."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=90)
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
