@@ -4,6 +4,7 @@ import base64
 import gc
 import io
 import tracemalloc
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,8 +22,8 @@ def widget(loaded, records):
     return explore({"looks": loaded(), "does not": loaded(attention="none", seed=1)}, records["val"])
 
 
-def shown(url: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
+def shown(url: str, mode: str = "RGB") -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert(mode))
 
 
 def other_word(pane: dict, place: int = 1) -> dict:
@@ -48,6 +49,32 @@ def test_the_page_is_shown_the_overlays_of_the_static_figure(widget, records):
         expected = overlay(picture, row, strength=explorer_module.FULL)
         assert abs(shown(frame).astype(float) - expected).mean() < 3  # JPEG
     assert widget.picture["said"] == records["val"][0].captions[0] and len(widget.thumbnails) == 3
+
+
+def test_the_page_is_shown_each_words_own_probability_and_its_choices(widget):
+    (pane,) = widget.panes
+    trace = widget._shown[0].trace
+    assert pane["probabilities"] == trace.probabilities and pane["words"] == trace.words
+    for word, probability, choices in zip(pane["words"], pane["probabilities"], pane["choices"], strict=True):
+        (said,) = [choice for choice in choices if choice["word"] == word]
+        assert said["probability"] == pytest.approx(probability, abs=1e-5)
+
+
+def test_a_true_outline_surrounds_what_the_word_names(loaded, records):
+    record = records["val"][0]
+    dog = replace(record.instances[0], category="dog")
+    widget = explore(loaded(), [replace(record, instances=(dog,))])
+    told = widget._shown[0]._replace(trace=replace(widget._shown[0].trace, words=("a", "dog")))
+    nothing, sight = widget._pane(told)["grounded_objects"]
+    alpha = shown(sight["src"], "RGBA")[..., 3]
+    rows, columns = dog.mask(record.height, record.width).nonzero()
+    scale = explorer_module.SIDE / record.width
+    box = [side * scale for side in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+    seen = [alpha.any(0).nonzero()[0][[0, -1]], alpha.any(1).nonzero()[0][[0, -1]]]
+    assert nothing is None and sight["category"] == "dog"
+    assert [seen[0][0], seen[1][0], seen[0][1] + 1, seen[1][1] + 1] == pytest.approx(box, abs=6)
+    inside = alpha[round(np.mean(rows) * scale), round(np.mean(columns) * scale)]
+    assert inside == 0, "only the border is drawn"
 
 
 def test_two_captioners_stand_side_by_side_and_one_says_that_it_has_no_attention(widget):

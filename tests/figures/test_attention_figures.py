@@ -75,10 +75,11 @@ def test_a_tensor_shaped_picture_is_refused_with_advice():
 def test_attention_figure_has_the_picture_and_a_panel_per_word(picture, count):
     words = (WORDS * 5)[:count]
     attention = [peak(t % 16) for t in range(count)]
-    figure = attention_figure(picture, words, attention, [0.5] * count)
+    probabilities = [(t + 1) / 100 for t in range(count)]
+    figure = attention_figure(picture, words, attention, probabilities)
     assert len(figure.axes) == count + 1
     assert [axes.get_title(loc="left") for axes in figure.axes[1:]] == words
-    assert all(axes.get_title(loc="right") == "0.50" for axes in figure.axes[1:])
+    assert [axes.get_title(loc="right") for axes in figure.axes[1:]] == [f"{p:.2f}" for p in probabilities]
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
     for t in range(1, count + 1):
         assert not np.array_equal(shown[0], shown[t])
