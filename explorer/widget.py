@@ -79,7 +79,7 @@ def explore(
     """The explorer of a captioner, or of several by name, over some pictures.
 
     Comes in: what `checkpoint.load` gives; images as records (their masks can be shown), PIL pictures, uint8 arrays or
-    paths; `beside`, the name of a second captioner that speaks beside the first. Raises ValueError if there is no
+    paths; `beside`, the name of a second captioner, shown beside the first. Raises ValueError if there is no
     picture or no such captioner, and as `coco.open_image` for a picture that cannot be read.
     """
     return Explorer(captioner if isinstance(captioner, Mapping) else {"model": captioner}, images, beside)
