@@ -102,7 +102,7 @@ class Exploration:
         return self.trace(self.decode(prefix, **how))
 
     def what_if(self, trace: CaptionTrace, place: int, word: int, **how: Any) -> CaptionTrace:
-        """The caption decoded on, as by `caption`, from the words of `trace` before `place` (from 0) and then `word`."""
+        """The caption decoded on, as by `caption`, from the words of `trace` before `place` (from 0) and `word`."""
         return self.caption((*trace.ids[:place], word), **how)
 
     def choices(self, trace: CaptionTrace) -> list[list[Choice]]:
