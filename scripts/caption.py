@@ -20,8 +20,8 @@ from dataset.coco import open_image
 from decoding.search import beam, greedy
 from decoding.trace import Exploration
 from figures import plots, visualize
-from model import best_device
 from models import checkpoint
+from models.devices import best_device
 
 
 def main(arguments: list[str] | None = None) -> None:

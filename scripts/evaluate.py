@@ -25,13 +25,13 @@ from decoding.consensus import Consensus
 from decoding.search import Ensemble, Hypothesis, beam, decode, greedy, sample
 from evaluation import metrics
 from evaluation.truth import count_accuracy, grounding, hallucination, relation_accuracy, truthfulness
-from model import best_device
 from models import checkpoint
+from models.devices import best_device, best_precision
 from scripts.page import captions_page
 from scripts.train import count, home_of, part_of, pictures, records_of
 from training import config
 from training.features import fingerprint
-from training.loop import best_precision, evaluate
+from training.loop import evaluate
 from vocabulary import Vocabulary
 
 Captions = dict[int | str, str]

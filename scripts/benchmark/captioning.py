@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from decoding.search import END, beam
-from models.decoders import ShowAttendTell
+from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.learning import SIZES, random_decoder
 from scripts.benchmark.table import Clock, compare
 from scripts.benchmark.textbook import textbook_beam
