@@ -73,7 +73,13 @@ def test_faulty_pictures_are_answered_by_a_sentence_each(folder, capsys):
 
 
 def test_a_model_without_attention_draws_what_it_needs_to_see(folder, capsys):
-    train.main([*QUICK, "--decoder", "DecoderRNN"])
+    known = [
+        part
+        for name, value in (SMALL | SHORT).items()
+        if name != "attention-size"
+        for part in (f"--{name}", str(value))
+    ]
+    train.main([*known, "--decoder", "DecoderRNN"])
     picture = next((folder / "data/sample/test").iterdir())
     caption.main([str(picture), "--figure", "look.png"])
     assert "no attention" in capsys.readouterr().out and Image.open("look.png").width > 100
