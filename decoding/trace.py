@@ -21,7 +21,7 @@ from decoding.search import BANNED, START, beam, sample
 from evaluation.truth import find_object_mentions, grounding
 
 if TYPE_CHECKING:
-    from dataset.coco import Record
+    from dataset.records import Record
     from models.checkpoint import Checkpoint
 
 LIKELIEST = 5  # words shown for each place

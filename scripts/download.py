@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset import coco, files
+from dataset import files, paths
 
 COCO = "http://images.cocodataset.org"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--part", action="append", choices=PARTS, help="may be given again (default: all but karpathy)")
     parser.add_argument("--mirror", help="another address than the real one to fetch all from, as http://host/path")
     options = parser.parse_args(arguments)
-    folder = coco.DATA / options.dataset
+    folder = paths.DATA / options.dataset
     for part in options.part or ("annotations", "train", "val"):
         _check_year(folder, part, options.year)
         address, result = (text.format(COCO=COCO, KARPATHY=KARPATHY, year=options.year) for text in PARTS[part])
@@ -308,7 +308,7 @@ def unpack(archive: Path, folder: Path, result: str) -> None:
 def _entries(content: zipfile.ZipFile, archive: Path, result: str) -> list[zipfile.ZipInfo]:
     """What is to be unpacked, if all of the archive is harmless."""
     for entry in content.infolist():
-        coco._inside(archive.parent, entry.filename, archive)
+        paths.inside(archive.parent, entry.filename, archive)
         kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive was not made on Unix
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or entry.flag_bits & 1:
             raise ValueError(f"{archive}: {entry.filename!r} is a link, a device or encrypted")

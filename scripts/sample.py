@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset.coco import DATA
+from dataset.paths import DATA
 from dataset.sample.drawing import UNITS
 from dataset.sample.making import make
 

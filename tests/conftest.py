@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from dataset.coco import Record, load
+from dataset.loading import load_records
+from dataset.records import Record
 from model import Captioner, DecoderRNN, EncoderCNN
 from vocabulary import Vocabulary
 
@@ -91,7 +92,7 @@ def tiny_coco(tmp_path: Path) -> Path:
 @pytest.fixture
 def records(tiny_coco: Path) -> dict[str, list[Record]]:
     """The tiny dataset's records, by split."""
-    return {split: load(tiny_coco, split) for split in ("train", "val", "test")}
+    return {split: load_records(tiny_coco, split) for split in ("train", "val", "test")}
 
 
 @pytest.fixture

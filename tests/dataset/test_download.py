@@ -22,10 +22,11 @@ from pathlib import Path
 import pytest
 from conftest import LONG
 
-from dataset import coco, files
+from dataset import files, paths
+from dataset.loading import load_records
 from scripts import download
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAME = "annotations_trainval2017.zip"
 
 
@@ -149,7 +150,7 @@ def server(monkeypatch):
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch) -> Path:
     """Where COCO goes; the waits are short."""
-    monkeypatch.setattr(coco, "DATA", tmp_path / "data")
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     monkeypatch.setattr(download, "PAUSES", (0.01,) * 7)
     return tmp_path / "data/coco"
 
@@ -182,7 +183,7 @@ def unzipped(content: bytes) -> dict[str, bytes]:
 
 def test_coco_is_fetched_into_the_folder_that_the_notebooks_read(server, place, capsys):
     fetch(server)
-    assert [record.captions for record in coco.load("coco")] == [("a red square",)] * 2
+    assert [record.captions for record in load_records("coco")] == [("a red square",)] * 2
     wanted = (NAME, "train2017.zip", "val2017.zip")
     assert tree(place) == {path: data for name in wanted for path, data in unzipped(server.content[name]).items()}
     asked = len(server.asked)
@@ -451,7 +452,7 @@ def test_too_small_a_disk_is_found_before_anything_is_fetched(server, place):
 
 
 def test_a_disk_that_fills_meanwhile_is_said(server, small_disk, monkeypatch):
-    monkeypatch.setattr(coco, "DATA", small_disk)
+    monkeypatch.setattr(paths, "DATA", small_disk)
     server.content[NAME], server.faults = bytes(20_000_000), iter(["no length"])
     with pytest.raises(OSError, match=rf"{NAME}\.part could not be written: the disk is full\. To go on, make room"):
         fetch(server, "annotations")
@@ -460,9 +461,10 @@ def test_a_disk_that_fills_meanwhile_is_said(server, small_disk, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from dataset import coco
+from dataset import paths
+from dataset.loading import load_records
 from scripts import download
-coco.DATA = Path(sys.argv[1])
+paths.DATA = Path(sys.argv[1])
 download.MD5.clear()
 download.main(["coco", "--mirror", sys.argv[2], "--part", "annotations", "--part", "val"])
 """
