@@ -1,8 +1,8 @@
 """The one place that writes files: each is there whole or as it was before, whatever happens meanwhile.
 
 Comes in: paths and their content, text or bytes. Goes out: the files, or one sentence that says which could not be
-written, why, and what to do. Also a lock, for what two processes must not do at once. What it does not know: what the
-files mean.
+written, why, and what to do. Also a lock, for what two processes must not do at once. It does not know what the files
+mean.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 STALE = 24 * 3600  # seconds after which nobody is still writing a half
 REASONS = {  # error number: what is wrong, what to do
@@ -84,36 +86,21 @@ def explained(path: str | Path) -> Iterator[None]:
 def locked(path: str | Path, waiting: str) -> Iterator[None]:
     """Only one process at a time is inside, by a lock on the file `path`; others print `waiting` and wait.
 
-    The system itself opens the lock when its holder ends, however it ends. The empty file stays.
+    The operating system releases the lock when its holder ends, however it ends. Raises OSError as `explained` tells it
+    if there can be no such file.
     """
+    lock = FileLock(path)
     with explained(path):
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "ab")  # noqa: SIM115
-    with file:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            _lock(file, wait=False)
-        except OSError:
+            lock.acquire(blocking=False)
+        except Timeout:
             print(waiting, flush=True)
-            with explained(path):
-                _lock(file, wait=True)
-        yield  # closing the file opens the lock
-
-
-def _lock(file, wait: bool) -> None:
+            lock.acquire()
     try:
-        import fcntl
-    except ImportError:  # Windows, which asks ten times in ten seconds
-        import msvcrt
-
-        file.seek(0)
-        while True:
-            try:
-                return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-            except OSError:
-                if not wait:
-                    raise
-    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        lock.release()
 
 
 def _settle(folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.paths import DATA
-from dataset.sample.drawing import UNITS
+from dataset.sample.canvas import UNITS
 from dataset.sample.making import make
 
 
