@@ -34,7 +34,7 @@ from scripts.train import count, home_of, part_of, pictures, records_of
 from training import config
 from training.features import fingerprint
 from training.loop import best_precision, evaluate
-from vocabulary import Vocabulary
+from vocabulary import SPECIALS, Vocabulary
 
 Captions = dict[int | str, str]
 
@@ -115,7 +115,9 @@ def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[R
     metrics.save_results(file, captions)
     learned = [caption for of_one in settings for caption in learned_by(of_one, dataset)]
     scores |= {"unfinished": sum(not hypothesis.finished for hypothesis in said.values()) / len(said)}
-    scores |= metrics.caption_statistics(captions, vocabulary.words[4:], learned) | pointing(said, records, vocabulary)
+    scores |= metrics.caption_statistics(captions, vocabulary.words[len(SPECIALS) :], learned) | pointing(
+        said, records, vocabulary
+    )
     return scores, captions, records
 
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from decoding.search import BANNED, END, START
+from decoding.search import BANNED
 from model import CELLS, DecoderRNN, DotAttention, State
+from vocabulary import END, START
 
 TORCHS_OWN = {CELLS["rnn"]: torch.rnn_tanh_cell, CELLS["gru"]: torch.gru_cell, CELLS["lstm"]: torch.lstm_cell}
 
