@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -67,6 +70,25 @@ def _sweep(path: Path) -> None:
         with contextlib.suppress(OSError):
             if half.suffixes[-2][1:].isdecimal() and time.time() - half.stat().st_mtime > STALE:
                 half.unlink()
+
+
+def read_dict(path: str | Path) -> dict[str, Any]:
+    """A small JSON file that `write` wrote; {} if it is not there or not whole."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def check_room(folder: Path, need: int, what: str) -> None:
+    """OSError if the folder's disk has less than `need` bytes free; `what` needs them."""
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise OSError(
+            f"{folder}: {what} need {need / 1e9:,.2f} GB, and the disk has {free / 1e9:,.2f} GB free: make room, or "
+            "set DATA to a folder on another disk"
+        )
 
 
 @contextlib.contextmanager

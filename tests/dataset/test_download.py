@@ -22,9 +22,9 @@ from pathlib import Path
 import pytest
 from conftest import LONG
 
-from dataset import files, paths
+from dataset import archives, download, fetching, files, paths
 from dataset.loading import load_records
-from scripts import download
+from scripts.download import main
 
 ROOT = Path(__file__).parents[2]
 NAME = "annotations_trainval2017.zip"
@@ -77,7 +77,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             claimed += 1
         if fault == "wrong bytes":
             piece[server.draw.randrange(len(piece))] ^= 0x55
-        self.send_response(206 if start else 200)
+        self.send_response(206 if start or fault == "unasked piece" else 200)
         if fault != "no length":
             self.send_header("Content-Length", str(length))
         if fault != "no tag":
@@ -93,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if fault == "slow":
                 time.sleep(0.005)
         if fault == "stalls":
-            time.sleep(2 * download.TIMEOUT)
+            time.sleep(2 * fetching.TIMEOUT)
         if fault == "resets":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         self.close_connection = True
@@ -151,19 +151,19 @@ def server(monkeypatch):
 def place(tmp_path, monkeypatch) -> Path:
     """Where COCO goes; the waits are short."""
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
-    monkeypatch.setattr(download, "PAUSES", (0.01,) * 7)
+    monkeypatch.setattr(fetching, "PAUSES", (0.01,) * 7)
     return tmp_path / "data/coco"
 
 
 @pytest.fixture
 def impatient(monkeypatch):
     """A client that waits a third of a second for the next byte: for servers that stall."""
-    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.3)
 
 
 def fetch(server: Server, *parts: str, year: int = 2017) -> None:
     chosen = [word for part in parts for word in ("--part", part)]
-    download.main(["coco", "--year", str(year), "--mirror", server.address, *chosen])
+    main(["coco", "--year", str(year), "--mirror", server.address, *chosen])
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -245,6 +245,12 @@ def test_a_fault_of_the_server_is_survived(server, place, fault, request):
     assert tree(place) == unzipped(server.content[NAME])
 
 
+def test_a_piece_that_nobody_asked_for_is_not_taken(server, place):
+    server.faults = iter(["unasked piece"])
+    fetch(server, "annotations")
+    assert tree(place) == unzipped(server.content[NAME])
+
+
 def test_a_stopped_download_goes_on_where_it_ended(server, place):
     server.faults = itertools.chain(["cuts", "cuts"], itertools.repeat("503"))
     with pytest.raises(
@@ -292,7 +298,7 @@ def test_what_cannot_be_had_is_said_in_one_sentence(server, place, fault, messag
 
 def test_nobody_listens(place, monkeypatch):
     with pytest.raises(OSError, match=r"refused, after 7 more tries"):
-        download.main(["coco", "--mirror", "http://127.0.0.1:9"])
+        main(["coco", "--mirror", "http://127.0.0.1:9"])
 
 
 @pytest.mark.parametrize("fault", ["wrong bytes", "says too little"])
@@ -357,7 +363,7 @@ def test_a_damaged_archive_is_refused_or_right(server, place, seed):
     place.mkdir(parents=True)
     (place / name).write_bytes(damaged[: draw.choice([None, None, draw.randrange(len(damaged))])])
     try:
-        download.unpack(place / name, place / "new", "dataset_coco.json")
+        archives.unpack(place / name, place / "new", "dataset_coco.json")
         assert (place / "new/dataset_coco.json").read_bytes() == right["dataset_coco.json"]
     except ValueError as error:
         assert str(place / name) in str(error) and "\n" not in str(error)
@@ -461,12 +467,11 @@ def test_a_disk_that_fills_meanwhile_is_said(server, small_disk, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from dataset import paths
-from dataset.loading import load_records
-from scripts import download
+from dataset import download, paths
+from scripts.download import main
 paths.DATA = Path(sys.argv[1])
 download.MD5.clear()
-download.main(["coco", "--mirror", sys.argv[2], "--part", "annotations", "--part", "val"])
+main(["coco", "--mirror", sys.argv[2], "--part", "annotations", "--part", "val"])
 """
 
 
