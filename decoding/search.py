@@ -20,7 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-PAD, START, END, UNK = 0, 1, 2, 3  # the first four words of every vocabulary
+from vocabulary import END, PAD, START, UNK
+
 BANNED = (PAD, START, UNK)
 
 

@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from data_loader import Transform
-from decoding.search import BANNED, START, beam, sample
+from decoding.search import BANNED, beam, sample
 from evaluation.truth import find_object_mentions, grounding
+from vocabulary import START
 
 if TYPE_CHECKING:
-    from dataset.coco import Record
+    from dataset.records import Record
     from models.checkpoint import Checkpoint
 
 LIKELIEST = 5  # words shown for each place

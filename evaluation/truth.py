@@ -1,6 +1,6 @@
 """Is the caption true, and did the model look at what it named?
 
-Comes in: captions as text, records with annotated objects (dataset/coco.py), attention maps as arrays. Goes out:
+Comes in: captions as text, records with annotated objects (dataset/records.py), attention maps as arrays. Goes out:
 numbers. What it does not know: models, tensors, files.
 
 Truth: the objects that a caption names against the objects that are there (CHAIR; Rohrbach et al. 2018, arXiv

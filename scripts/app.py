@@ -22,7 +22,7 @@ from jupyter_server.auth.identity import PasswordIdentityProvider, User
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.web import HTTPError
 
-from dataset.coco import DATA
+from dataset.paths import DATA
 from dataset.sample import making
 from scripts import train
 

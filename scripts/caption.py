@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from data_loader import Transform
-from dataset.coco import open_image
+from dataset.pictures import open_image
 from decoding.search import beam, greedy
 from decoding.trace import Exploration
 from figures import plots, visualize

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dataset.coco import Record, open_image
+from dataset.pictures import open_image
+from dataset.records import Record
 
 SHOWN, WIDEST = 6, 240  # pictures in a row of the page, their longer side in pixels
 

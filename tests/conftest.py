@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from dataset.coco import Record, load
+from dataset.loading import load_records
+from dataset.records import Record
 from model import AttentionDecoder, Captioner, Decoder, DecoderRNN, EncoderCNN
 from vocabulary import Vocabulary
 
@@ -92,7 +93,7 @@ def tiny_coco(tmp_path: Path) -> Path:
 @pytest.fixture
 def records(tiny_coco: Path) -> dict[str, list[Record]]:
     """The tiny dataset's records, by split."""
-    return {split: load(tiny_coco, split) for split in ("train", "val", "test")}
+    return {split: load_records(tiny_coco, split) for split in ("train", "val", "test")}
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import torch
 
 from data_loader import Transform, get_loader
 from decoding.consensus import Consensus
-from decoding.search import END, Ensemble, Hypothesis, beam_search, decode
+from decoding.search import Ensemble, Hypothesis, beam_search, decode
+from vocabulary import END
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from data_loader import Transform, get_loader
-from decoding.search import END, PAD, START, UNK, Ensemble, Hypothesis, beam, beam_search, decode, greedy, sample
+from decoding.search import Ensemble, Hypothesis, beam, beam_search, decode, greedy, sample
 from model import AttentionDecoder, Captioner, Decoder, DecoderRNN
 from models.decoders import DECODERS
-from training import pretraining
-from vocabulary import SPECIALS, Vocabulary
+from vocabulary import END, PAD, START, UNK
 
 FEATURES = (4, 6)  # R, E
 
@@ -214,10 +213,6 @@ def test_what_is_banned_is_never_said(search):
     assert said <= {PAD, START, UNK}
 
 
-def test_the_specials_are_the_vocabularys():
-    assert (Vocabulary.pad, Vocabulary.start, Vocabulary.end, Vocabulary.unk) == (PAD, START, END, UNK)
-
-
 @pytest.mark.parametrize("search", [greedy, sample, beam])
 def test_no_run_of_words_is_said_twice(search):
     repeats = {n: 0 for n in (0, 1, 2, 3)}
@@ -391,8 +386,3 @@ def test_every_picture_of_a_split_gets_its_caption(records, vocabulary, captione
         for image_id, image in zip(batch.image_ids, batch.pixels, strict=True):
             alone = search(model.decoder, model.encoder(image.unsqueeze(0)), max_length=6)[0]
             assert found[image_id].ids == alone.ids
-
-
-def test_the_specials_have_the_same_ids_everywhere():
-    assert tuple(map(Vocabulary().__getitem__, SPECIALS)) == (PAD, START, END, UNK)
-    assert (Vocabulary.pad, Vocabulary.start, Vocabulary.end, Vocabulary.unk) == tuple(range(pretraining.SPECIALS))

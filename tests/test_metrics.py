@@ -20,7 +20,7 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from pycocotools.coco import COCO
 
 from dataset import files
-from dataset.coco import load
+from dataset.loading import load_records
 from dataset.sample import making
 from evaluation import metrics
 from vocabulary import tokenize
@@ -44,7 +44,7 @@ def said_and_meant(tmp_path_factory) -> tuple[dict, dict]:
     folder = tmp_path_factory.mktemp("sample")
     making.make(folder / "sample", train=60, val=1, test=1)
     said, meant = {}, {}
-    for i, record in enumerate(load(folder / "sample", "train")):
+    for i, record in enumerate(load_records(folder / "sample", "train")):
         first, *others = record.captions
         said[record.image_id] = first + (f" {ODD[i % len(ODD)]}" if i % 2 else "")
         meant[record.image_id] = [*others, f"{others[0]} {ODD[(i + 1) % len(ODD)]}"]
@@ -187,7 +187,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 
 
 def test_results_are_read_by_cocos_own_tools(tiny_coco, tmp_path):
-    captions = {record.image_id: f"a caf\u00e9 & number {record.image_id}" for record in load(tiny_coco, "val")}
+    captions = {record.image_id: f"a caf\u00e9 & number {record.image_id}" for record in load_records(tiny_coco, "val")}
     metrics.save_results(tmp_path / "results.json", captions)
     theirs = COCO(str(tiny_coco / "annotations/captions_val.json")).loadRes(str(tmp_path / "results.json"))
     assert {a["image_id"]: a["caption"] for a in theirs.dataset["annotations"]} == captions

@@ -8,13 +8,13 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from data_loader import Transform, get_loader
-from decoding.search import BANNED, END, START, decode, greedy
+from decoding.search import BANNED, decode, greedy
 from evaluation.cider import CiderD
 from evaluation.metrics import statistics
 from models.checkpoint import RunCheckpoint
 from training.loop import TrainingConfig, fit
 from training.self_critical import SelfCritical
-from vocabulary import tokenize
+from vocabulary import END, START, tokenize
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from dataset import coco
-from dataset.coco import Instance, Record
+from dataset.loading import load_records
+from dataset.records import Instance, Record
 from dataset.sample import grammar, making
 from evaluation.truth import (
     SYNONYMS,
@@ -215,7 +215,7 @@ def test_relations_are_those_of_the_picture(caption, expected):
 
 def test_what_people_say_of_a_drawn_scene_is_right(tmp_path):
     making.make(tmp_path / "sample", train=0, val=100, test=0)
-    records = coco.load(tmp_path / "sample", "val")
+    records = load_records(tmp_path / "sample", "val")
     for captions in zip(*(record.captions for record in records), strict=True):
         said = dict(zip((record.image_id for record in records), captions, strict=True))
         for share, claims in (count_accuracy(said, records), relation_accuracy(said, records)):

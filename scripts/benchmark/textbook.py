@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from decoding.search import BANNED, END, START
+from decoding.search import BANNED
 from model import AttentionDecoder, DecoderRNN, DotAttention
 from models.cells import CELLS, State
+from vocabulary import END, START
 
 TORCHS_OWN = {CELLS["rnn"]: torch.rnn_tanh_cell, CELLS["gru"]: torch.gru_cell, CELLS["lstm"]: torch.lstm_cell}
 

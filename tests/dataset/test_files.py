@@ -23,7 +23,7 @@ from models import checkpoint
 from scripts import train
 from vocabulary import Vocabulary
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs the limits and signals of Unix")
 
 
