@@ -21,8 +21,10 @@ import torch
 
 from data_loader import Transform, get_loader
 from dataset import coco, files
+from decoding.beam import beam
 from decoding.consensus import Consensus
-from decoding.search import Ensemble, Hypothesis, beam, decode, greedy, sample
+from decoding.ensemble import Ensemble
+from decoding.search import Hypothesis, decode, greedy, sample
 from evaluation import metrics
 from evaluation.truth import count_accuracy, grounding, hallucination, relation_accuracy, truthfulness
 from model import best_device

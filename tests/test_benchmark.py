@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from decoding.search import beam
+from decoding.beam import beam
 from model import AdditiveAttention, DecoderRNN, OverTime
 from models.checkpoint import Checkpoint
 from models.decoders import ShowAttendTell

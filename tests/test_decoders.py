@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from decoding.search import beam, greedy
+from decoding.beam import beam
+from decoding.search import greedy
 from models.decoders import DECODERS, SpatialDecoder, TransformerDecoder, build, by_picture, place_in_group
 
 SIZES = {"word_size": 6, "hidden_size": 6, "attention_size": 4}

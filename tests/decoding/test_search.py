@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from data_loader import Transform, get_loader
-from decoding.search import END, PAD, START, UNK, Ensemble, Hypothesis, beam, beam_search, decode, greedy, sample
+from decoding.beam import beam, beam_search
+from decoding.ensemble import Ensemble
+from decoding.search import END, PAD, START, UNK, Hypothesis, decode, greedy, sample
 from model import Captioner, DecoderRNN
 from models.decoders import DECODERS
 from training import pretraining
@@ -210,6 +212,16 @@ def test_what_is_banned_is_never_said(search):
     assert said <= {PAD, START, UNK}
 
 
+@pytest.mark.parametrize("search", [greedy, sample, beam])
+def test_banned_words_may_come_from_an_iterator(search):
+    """It can be read only once, but holds for the whole caption."""
+    model, allowed = decoder(end=-1e4), {5, 6, 7}
+    banned = (word for word in range(12) if word not in allowed)
+    hypotheses = search(model, features(6), banned=banned, max_length=6, prefix=[4])
+    assert {word for h in hypotheses for word in h.ids[1:]} <= allowed
+    assert all(h.ids[0] == 4 and len(h.ids) == 6 for h in hypotheses)
+
+
 def test_the_specials_are_the_vocabularys():
     assert (Vocabulary.pad, Vocabulary.start, Vocabulary.end, Vocabulary.unk) == (PAD, START, END, UNK)
 
@@ -387,6 +399,16 @@ def test_every_picture_of_a_split_gets_its_caption(records, vocabulary, captione
         for image_id, image in zip(batch.image_ids, batch.pixels, strict=True):
             alone = search(model.decoder, model.encoder(image.unsqueeze(0)), max_length=6)[0]
             assert found[image_id].ids == alone.ids
+
+
+def test_a_search_that_fails_leaves_the_model_as_it_was(records, vocabulary, captioner):
+    model = captioner(dropout=0.5, finetune=0).train()
+    loader = get_loader(records["train"], vocabulary, transform=Transform(32))
+    modes = [module.training for module in model.modules()]
+    assert True in modes and False in modes  # the frozen encoder's
+    with pytest.raises(ValueError, match="max_length"):
+        decode(model, loader, greedy, max_length=0)
+    assert [module.training for module in model.modules()] == modes
 
 
 def test_the_specials_have_the_same_ids_everywhere():
