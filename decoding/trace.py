@@ -19,7 +19,8 @@ from torch.nn.utils.rnn import PackedSequence
 from data_loader import Transform
 from decoding.beam import beam
 from decoding.search import BANNED, START, sample
-from evaluation.truth import find_object_mentions, grounding
+from evaluation.grounding import grounding
+from evaluation.objects import find_object_mentions
 
 if TYPE_CHECKING:
     from dataset.coco import Record

@@ -16,7 +16,7 @@ from PIL import Image
 from decoding.beam import beam, beam_search
 from decoding.search import greedy, sample
 from decoding.trace import PATCHES, Exploration, grounded_objects
-from evaluation.truth import grounding
+from evaluation.grounding import grounding
 from explorer import widget as explorer_module
 from explorer.widget import MOST, explore
 from figures.visualize import as_array, overlay

@@ -1,15 +1,6 @@
 """What a researcher relies on: the official numbers, honest intervals, results that cannot be mixed up."""
 
-import contextlib
-import io
-import json
-import os
 import shutil
-import signal
-import sys
-import threading
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +8,7 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-from pycocotools.coco import COCO
 
-from dataset import files
 from dataset.coco import load
 from dataset.sample import making
 from evaluation import metrics
@@ -51,6 +40,13 @@ def said_and_meant(tmp_path_factory) -> tuple[dict, dict]:
     return said, meant
 
 
+@pytest.fixture(scope="module")
+def words(said_and_meant) -> tuple[dict, dict]:
+    """The same as words."""
+    said, meant = said_and_meant
+    return metrics.tokenized(said), metrics.tokenized_references(meant)
+
+
 def official(said: dict, meant: dict) -> tuple[dict[str, float], dict, dict]:
     """pycocoevalcap's own pipeline, tokenised by Java: the scores, and the words."""
     tokenizer = PTBTokenizer()
@@ -63,68 +59,35 @@ def official(said: dict, meant: dict) -> tuple[dict[str, float], dict, dict]:
 
 
 @needs_java
-def test_scores_are_the_official_ones(said_and_meant, capfd):
+def test_scores_are_the_official_ones(said_and_meant, words, capfd):
     said, meant = said_and_meant
-    expected, _, words = official(said, meant)
-    assert {i: " ".join(tokenize(c)) for i, c in said.items()} == {i: captions[0] for i, captions in words.items()}
-    scores = metrics.statistics(said, meant).scores()
+    expected, _, theirs = official(said, meant)
+    assert {i: " ".join(tokens) for i, tokens in words[0].items()} == {i: texts[0] for i, texts in theirs.items()}
+    scores = metrics.statistics(*words).scores()
     assert 0.05 < scores["BLEU-4"] < 0.95 and scores["CIDEr-D"] > 0.3  # numbers that could differ
     assert scores == pytest.approx(expected, abs=5e-4)
     capfd.readouterr()
-    metrics.statistics(said, meant)
+    metrics.statistics(*words)
     assert capfd.readouterr() == ("", "")  # quiet
 
 
-@needs_java
-def test_meteor_is_the_official_one_or_says_why_not(said_and_meant):
-    from pycocoevalcap.meteor.meteor import Meteor
-
-    said, meant = ({i: table[i] for i in list(table)[:8]} for table in said_and_meant)
-    _, true, words = official(said, meant)
-    score = metrics.java_score("METEOR", said, meant)
-    assert score.value == pytest.approx(Meteor().compute_score(true, words)[0], abs=5e-4) and 0 < score.margin < 0.3
-    assert "stopped after" in metrics.java_score("METEOR", said, meant, seconds=0.01)
+def test_captions_and_references_are_tokenised_alike():
+    images = range(3)  # of a single one the document frequencies, and so CIDEr-D, are 0
+    said = metrics.tokenized({i: f"A Red KITE, above (a) man in blue No{i}." for i in images})
+    true = metrics.tokenized_references({i: [f"a red kite above (a) man in blue no{i}"] for i in images})
+    assert said == {image: captions[0] for image, captions in true.items()}
+    assert metrics.statistics(said, true).scores()["BLEU-4"] == pytest.approx(1)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs the signals of Unix")
-def test_ctrl_c_ends_the_process_and_its_java(said_and_meant, tmp_path, monkeypatch):
-    """In place of METEOR a process whose own child, as its Java would, goes on until it is killed."""
-    lock, data = str(tmp_path / "lock"), metrics.JAVA["METEOR"][0]
-    java = "import time\nfrom dataset import files\n"
-    java += f"with files.locked({lock!r}, ''):\n open({lock + 'ed'!r}, 'w')\n time.sleep(60)"
-    monkeypatch.setitem(
-        metrics.JAVA, "METEOR", (data, f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {java!r}])")
-    )
-    monkeypatch.setattr(shutil, "which", lambda name: name)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-
-    def interrupt() -> None:
-        while not Path(lock + "ed").exists():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born deaf to Ctrl-C
-    try:
-        threading.Thread(target=interrupt).start()
-        with pytest.raises(KeyboardInterrupt):
-            metrics.java_score("METEOR", *said_and_meant)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    waited = io.StringIO()
-    with contextlib.redirect_stdout(waited), files.locked(lock, "still at work"):
-        assert waited.getvalue() == ""
+def test_one_reference_that_fits_is_enough_and_a_word_counts_once():
+    """The textbook's case (Papineni et al. 2002): an n-gram is found as often as a reference has it, and no oftener."""
+    said = {1: ["the", "the", "the", "the"]}
+    true = {1: [["the", "cat", "is", "the", "cat"], ["there", "is", "a", "cat"]]}
+    assert metrics.statistics(said, true).scores()["BLEU-1"] == pytest.approx(2 / 4, abs=1e-6)
 
 
-def test_what_is_missing_for_a_score_is_said(said_and_meant, monkeypatch):
-    monkeypatch.setitem(metrics.JAVA, "SPICE", ("spice/lib/not-there.jar", ""))
-    answer = metrics.java_score("SPICE", *said_and_meant)
-    assert answer in ("SPICE needs spice/lib/not-there.jar beside pycocoevalcap: it is not there", NO_JAVA)
-    monkeypatch.setenv("PATH", "")
-    assert metrics.java_score("METEOR", *said_and_meant) == NO_JAVA.replace("SPICE", "METEOR")
-
-
-def test_bad_captions_score_lower(said_and_meant):
-    said, meant = said_and_meant
+def test_bad_captions_score_lower(words):
+    said, meant = words
     images = list(said)
     mixed = dict(zip(images, [said[image] for image in images[2:] + images[:2]], strict=True))
     good, bad = (metrics.statistics(captions, meant).scores() for captions in (said, mixed))
@@ -134,16 +97,16 @@ def test_bad_captions_score_lower(said_and_meant):
 # --- intervals
 
 
-def test_a_result_against_itself_never_differs(said_and_meant):
-    measured = metrics.statistics(*said_and_meant)
+def test_a_result_against_itself_never_differs(words):
+    measured = metrics.statistics(*words)
     for name, difference in metrics.bootstrap(measured, measured).items():
         assert difference == (0, 0) and "no difference" in metrics.describe_difference(name, difference)
 
 
-def test_a_real_difference_is_found_in_any_order_of_the_images(said_and_meant):
-    said, meant = said_and_meant
+def test_a_real_difference_is_found_in_any_order_of_the_images(words):
+    said, meant = words
     worse = {
-        image: "nothing of it at all is on this page" if i % 3 else said[image]
+        image: ["nothing", "of", "it", "at", "all", "is", "on", "this", "page"] if i % 3 else said[image]
         for i, image in enumerate(reversed(said))
     }
     a, b = metrics.statistics(said, meant), metrics.statistics(worse, meant)
@@ -157,8 +120,8 @@ def test_a_real_difference_is_found_in_any_order_of_the_images(said_and_meant):
         metrics.bootstrap(a, metrics.statistics({image: said[image] for image in list(said)[:9]}, meant))
 
 
-def test_the_interval_stands_around_the_score_and_shrinks_with_more_images(said_and_meant):
-    said, meant = said_and_meant
+def test_the_interval_stands_around_the_score_and_shrinks_with_more_images(words):
+    said, meant = words
     twice = ({(image, k): table[image] for image in table for k in range(4)} for table in (said, meant))
     few, many = metrics.bootstrap(metrics.statistics(said, meant)), metrics.bootstrap(metrics.statistics(*twice))
     for name in ("BLEU-1", "BLEU-4", "ROUGE-L"):  # CIDEr-D weighs words by how many images have them
@@ -183,67 +146,24 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
         assert 0.90 <= count / rounds <= 0.98, (name, count / rounds)
 
 
-# --- results
-
-
-def test_results_are_read_by_cocos_own_tools(tiny_coco, tmp_path):
-    captions = {record.image_id: f"a caf\u00e9 & number {record.image_id}" for record in load(tiny_coco, "val")}
-    metrics.save_results(tmp_path / "results.json", captions)
-    theirs = COCO(str(tiny_coco / "annotations/captions_val.json")).loadRes(str(tmp_path / "results.json"))
-    assert {a["image_id"]: a["caption"] for a in theirs.dataset["annotations"]} == captions
-    assert metrics.load_results(tmp_path / "results.json", captions) == captions
-
-
-GOOD = [{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}]
-
-
-@pytest.mark.parametrize(
-    "rows, complaint",
-    [
-        ([*GOOD, {"image_id": 7, "caption": "a cow"}], "entry 3 captions image 7, which is not in this split"),
-        (GOOD[:1], "1 of 2 images have no caption, such as 2"),
-        ([*GOOD, GOOD[0]], "image 1 has two captions, the second is entry 3"),
-        ([GOOD[0], {"image_id": 2, "caption": " . "}], r"the caption of image 2 \(entry 2\) has no words"),
-        ([GOOD[0], {"image_id": 2}], "entry 2 is not an object with image_id and caption"),
-        ([GOOD[0], "a cat"], "entry 2 is not an object"),
-        ({"captions": GOOD}, "should be a list"),
-    ],
-)
-def test_wrong_results_are_refused_in_a_sentence(rows, complaint, tmp_path):
-    (tmp_path / "results.json").write_text(json.dumps(rows))
-    with pytest.raises(ValueError, match=complaint):
-        metrics.load_results(tmp_path / "results.json", [1, 2])
-
-
-def test_a_file_may_caption_more_images_than_are_asked_for(tmp_path):
-    metrics.save_results(tmp_path / "results.json", {1: "a dog", 2: "a cat", 3: "a cow"})
-    assert metrics.load_results(tmp_path / "results.json", [1, 3], more=True) == {1: "a dog", 3: "a cow"}
-    with pytest.raises(ValueError, match="1 of 2 images have no caption, such as 4"):
-        metrics.load_results(tmp_path / "results.json", [1, 4], more=True)
-
-
-def test_what_is_no_results_file_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no results at"):
-        metrics.load_results(tmp_path / "none.json", [1])
-    (tmp_path / "broken.json").write_text("[{")
-    with pytest.raises(ValueError, match="is not a results file"):
-        metrics.load_results(tmp_path / "broken.json", [1])
-
-
 def test_captions_without_references_are_refused():
     with pytest.raises(ValueError, match="image 2 has a caption but no references"):
-        metrics.statistics({1: "a dog", 2: "a cat"}, {1: ["a dog"], 2: []})
+        metrics.statistics({1: ["a", "dog"], 2: ["a", "cat"]}, {1: [["a", "dog"]], 2: []})
     with pytest.raises(ValueError, match="no captions"):
         metrics.statistics({}, {})
+    with pytest.raises(TypeError, match="image 1 has text"):
+        metrics.statistics({1: "a dog"}, {1: [["a", "dog"]]})
+    with pytest.raises(TypeError, match="image 1 has text"):
+        metrics.statistics({1: ["a", "dog"]}, {1: ["a dog"]})
 
 
 # --- what captions are like
 
 
-def test_a_portrait_tells_lengths_variety_and_what_was_learned_by_heart():
-    captions = {1: "a dog", 2: "A dog.", 3: "a small cat", 4: "a cow"}
-    portrait = metrics.caption_statistics(captions, ["a", "dog", "cat", "horse"], ["A dog!", "a horse"])
-    assert portrait == {
+def test_statistics_tell_lengths_variety_and_what_was_learned_by_heart():
+    captions = metrics.tokenized({1: "a dog", 2: "A dog.", 3: "a small cat", 4: "a cow"})
+    learned = [tokenize("A dog!"), tokenize("a horse")]
+    assert metrics.caption_statistics(captions, ["a", "dog", "cat", "horse"], learned) == {
         "mean length": 2.25,
         "words used": 3,
         "words never used": 1,
