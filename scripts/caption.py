@@ -21,8 +21,8 @@ from decoding.beam import beam
 from decoding.search import greedy
 from decoding.trace import Exploration
 from figures import plots, visualize
-from model import best_device
 from models import checkpoint
+from models.devices import best_device
 
 
 def main(arguments: list[str] | None = None) -> None:

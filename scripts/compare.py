@@ -17,8 +17,8 @@ from data_loader import Transform, get_loader
 from dataset import coco, files
 from decoding.search import decode
 from figures import plots
-from model import best_device
 from models import checkpoint
+from models.devices import best_device
 from scripts import evaluate, train
 from training import config
 

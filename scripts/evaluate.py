@@ -29,13 +29,13 @@ from evaluation import metrics, official, results
 from evaluation.grounding import grounding
 from evaluation.hallucination import hallucination
 from evaluation.truth import count_accuracy, relation_accuracy, truthfulness
-from model import best_device
 from models import checkpoint
+from models.devices import best_device, best_precision
 from scripts.page import captions_page
 from scripts.train import count, home_of, part_of, pictures, records_of
 from training import config
 from training.features import fingerprint
-from training.loop import best_precision, evaluate
+from training.loop import evaluate
 from vocabulary import Vocabulary, tokenize
 
 Captions = dict[int | str, str]

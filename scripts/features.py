@@ -10,11 +10,11 @@ import argparse
 import sys
 
 from dataset import coco
-from model import EncoderCNN, best_device
+from model import EncoderCNN
+from models.devices import best_device, best_precision
 from scripts.train import count, home_of
 from training import config
 from training.features import extract, file_of
-from training.loop import best_precision
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -26,12 +26,13 @@ from decoding.search import decode, greedy
 from evaluation import metrics
 from evaluation.cider import CiderD
 from figures import plots
-from model import Captioner, EncoderCNN, best_device
+from model import Captioner, EncoderCNN
 from models import checkpoint
 from models.decoders import DECODERS
+from models.devices import best_device, best_precision
 from training import config
 from training.features import extract, file_of
-from training.loop import TrainingConfig, best_precision, fit
+from training.loop import TrainingConfig, fit
 from training.pretraining import WordDetector, fit_detector
 from training.self_critical import SelfCritical
 from vocabulary import SPECIALS, Vocabulary

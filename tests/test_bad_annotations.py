@@ -18,7 +18,7 @@ from conftest import LONG
 from data_loader import Transform, get_loader
 from dataset import coco
 from dataset.coco import load
-from model import Captioner, DecoderRNN, EncoderCNN
+from model import AttentionDecoder, Captioner, EncoderCNN
 from training.loop import TrainingConfig, fit
 from vocabulary import Vocabulary
 
@@ -295,7 +295,7 @@ def test_any_caption_becomes_words_and_trains(tiny_coco, captioner, tmp_path, na
         assert len(ids) == 10_002
     torch.manual_seed(0)
     encoder = EncoderCNN("small", image_size=32, grid=2, finetune=None)
-    model = Captioner(encoder, DecoderRNN(len(words), encoder.feature_size, 8, 8, 8))
+    model = Captioner(encoder, AttentionDecoder(len(words), encoder.feature_size, 8, 8, 8))
     loader = get_loader(records, words, transform=Transform(32), captions_per_image=5, max_words=30)
     (row,) = fit(model, loader, loader, TrainingConfig(epochs=1))
     assert math.isfinite(row["train_loss"] + row["val_perplexity"])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from decoding.beam import beam
 from decoding.search import END
-from models.decoders import ShowAttendTell
+from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.learning import SIZES, random_decoder
 from scripts.benchmark.table import Clock, compare
 from scripts.benchmark.textbook import textbook_beam

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from decoding.beam import beam
-from models.decoders import ShowAttendTell
+from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.captioning import OPTIONS
 from scripts.benchmark.learning import random_decoder
 from scripts.benchmark.table import Clock, show

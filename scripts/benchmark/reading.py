@@ -15,10 +15,10 @@ from data_loader import Transform, get_loader, in_threads
 from dataset import coco
 from dataset.coco import Record, open_image
 from model import Captioner, EncoderCNN
+from models.devices import best_precision
 from scripts.benchmark.learning import our_loss, random_decoder, step
 from scripts.benchmark.table import Clock, compare, medians, show
 from training.features import extract
-from training.loop import best_precision
 from vocabulary import Vocabulary, tokenize
 
 

@@ -5,17 +5,21 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from decoding.search import END, START, Hypothesis
-from model import DecoderRNN
+from model import AttentionDecoder, Decoder, DecoderRNN
 
 FEATURES = (4, 6)  # R, E
 
 
 def decoder(
     seed: int = 0, words: int = 8, cell: str = "lstm", attention: str = "additive", end: float = 0.0
-) -> DecoderRNN:
+) -> Decoder:
     """A random model of so many words beside the four specials, with a taste; `end` adds to the score of `<end>`."""
     torch.manual_seed(seed)
-    model = DecoderRNN(4 + words, FEATURES[1], 6, 12, 5, cell=cell, attention=attention).eval()
+    if attention == "none":
+        model: Decoder = DecoderRNN(4 + words, FEATURES[1], 6, 12, cell=cell)
+    else:
+        model = AttentionDecoder(4 + words, FEATURES[1], 6, 12, 5, cell=cell, attention=attention)
+    model.eval()
     with torch.no_grad():
         model.embedding.weight.mul_(3)
         model.lm_head.weight.mul_(8)
@@ -28,7 +32,7 @@ def features(pictures: int, seed: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def scored(model: DecoderRNN, picture: Tensor, ids: list[int]) -> tuple[list[float], Tensor | None]:
+def scored(model: Decoder, picture: Tensor, ids: list[int]) -> tuple[list[float], Tensor | None]:
     """The log-probabilities of a caption's ids, and its attention, as `forward` has them."""
     inputs = pack_padded_sequence(torch.tensor([[START, *ids[:-1]]]), torch.tensor([len(ids)]), batch_first=True)
     scores, looks = model(picture.unsqueeze(0), inputs, torch.zeros(1, dtype=torch.long))

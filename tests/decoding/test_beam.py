@@ -9,11 +9,11 @@ from torch import Tensor
 
 from decoding.beam import beam, beam_search
 from decoding.search import END, PAD, START, UNK
-from model import DecoderRNN
+from model import Decoder
 
 
 @torch.no_grad()
-def plain_beam(model: DecoderRNN, picture: Tensor, width: int, penalty: float, max_length: int) -> list[int]:
+def plain_beam(model: Decoder, picture: Tensor, width: int, penalty: float, max_length: int) -> list[int]:
     """Beam search as one would write it down, one picture, one hypothesis at a time."""
     memory = model.prepare(picture.unsqueeze(0))
     live, done = [([], 0.0, memory.state)], []
