@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from data_loader import Transform
-from decoding.search import BANNED, beam, sample
-from evaluation.truth import find_object_mentions, grounding
+from decoding.beam import beam
+from decoding.search import BANNED, sample
+from evaluation.grounding import grounding
+from evaluation.objects import find_object_mentions
 from vocabulary import START
 
 if TYPE_CHECKING:
@@ -78,20 +80,19 @@ class Exploration:
     ) -> CaptionTrace:
         """The caption that begins with the ids `prefix`: by beam search, or drawn at random at a `temperature` above 0.
 
-        Raises ValueError as `decoding.beam_search` and `decoding.sample` do.
+        Raises ValueError as `beam_search` and `sample` do.
         """
-        rules = {"prefix": tuple(prefix), "max_length": max(self.longest, len(prefix) + 1)}
+        options: dict[str, Any] = {"prefix": prefix, "max_length": max(self.longest, len(prefix) + 1)}
         if temperature:
-            dice = torch.Generator(self.regions.device).manual_seed(seed)
-            how = {"temperature": temperature, "generator": dice}
-            (said,) = sample(self.model.decoder, self.regions, **how, **rules)
+            options |= {"temperature": temperature}
+            options |= {"generator": torch.Generator(self.regions.device).manual_seed(seed)}
+            (hypothesis,) = sample(self.model.decoder, self.regions, **options)
         else:
-            (said,) = beam(
-                self.model.decoder, self.regions, num_beams=num_beams, length_penalty=length_penalty, **rules
-            )
-        return self.read(said.ids)
+            options |= {"num_beams": num_beams, "length_penalty": length_penalty}
+            (hypothesis,) = beam(self.model.decoder, self.regions, **options)
+        return self.read(hypothesis.ids)
 
-    def what_if(self, trace: CaptionTrace, place: int, word: int, **how) -> CaptionTrace:
+    def what_if(self, trace: CaptionTrace, place: int, word: int, **how: Any) -> CaptionTrace:
         """The caption decoded on, as by `caption`, from the words of `trace` before `place` (0 is the first) and
         `word`.
         """

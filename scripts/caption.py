@@ -17,7 +17,8 @@ import torch
 
 from data_loader import Transform
 from dataset.pictures import open_image
-from decoding.search import beam, greedy
+from decoding.beam import beam
+from decoding.search import greedy
 from decoding.trace import Exploration
 from figures import plots, visualize
 from models import checkpoint

@@ -25,8 +25,8 @@ from dataset import files, paths
 from dataset.loading import load_records
 from dataset.records import Record, fingerprint
 from decoding.search import decode, greedy
+from evaluation import metrics
 from evaluation.cider import CiderD
-from evaluation.metrics import statistics
 from figures import plots
 from model import Captioner, EncoderCNN
 from models import checkpoint
@@ -119,10 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> Path:
                 flush=True,
             )
 
+        by_cider = cfg.select_on == "cider"
+        references = metrics.tokenized_references({r.image_id: r.captions for r in val if by_cider})
+
         def cider(model: Captioner) -> float:
             said = decode(model, loaders[1], greedy, max_length=cfg.caption_words + 1)
-            captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
-            return float(statistics(captions, {r.image_id: r.captions for r in val}).scores()["CIDEr-D"])
+            captions = metrics.tokenized({image: vocabulary.decode(h.ids) for image, h in said.items()})
+            return float(metrics.statistics(captions, references).scores()["CIDEr-D"])
 
         extra_loss = None
         if cfg.self_critical:

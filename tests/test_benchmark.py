@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from decoding.search import beam
+from decoding.beam import beam
 from model import AttentionDecoder, Decoder, DecoderRNN
 from models.checkpoint import Checkpoint
 from models.show_attend_tell import ShowAttendTell

@@ -15,7 +15,7 @@ from dataset.pictures import open_image
 from dataset.records import fingerprint
 from dataset.sample import making
 from decoding.consensus import Consensus
-from evaluation import metrics
+from evaluation import results
 from models import checkpoint
 from scripts import caption, compare, convert, evaluate, presets, train
 from training import config
@@ -79,7 +79,7 @@ def test_evaluate_measures_and_writes(folder, capsys):
     assert json.loads((run / "scores-val.json").read_text()) == scores
     out = capsys.readouterr().out
     assert all(name in out for name in ("perplexity", "BLEU-4", "CIDEr-D", "CHAIR-i", " ± "))
-    captions = metrics.load_results(run / "captions-val.json", [r.image_id for r in load_records("sample", "val")])
+    captions = results.load(run / "captions-val.json", [r.image_id for r in load_records("sample", "val")])
     page = (run / "captions-val.html").read_text()
     assert page.count("data:image/jpeg") == 9 and "http" not in page  # three best, worst, by chance: all of them
     assert all(html.escape(caption) in page for caption in captions.values())
@@ -101,13 +101,13 @@ def test_an_evaluation_needs_no_training_pictures_and_no_sizes_and_keeps_its_cap
     (run / "captions-val.json").unlink()
     with pytest.raises(ValueError, match=r"The mask of this .* is damaged"):
         evaluate.main(["--checkpoint", str(run)])
-    metrics.load_results(run / "captions-val.json", [r.image_id for r in load_records("sample", "val")])
+    results.load(run / "captions-val.json", [r.image_id for r in load_records("sample", "val")])
 
 
 def test_results_of_anyone_are_measured_and_compared(folder, capsys):
     records = load_records("sample", "val")
     for name, which in (("people.1", 0), ("people.2", 1)):
-        metrics.save_results(folder / f"{name}.json", {r.image_id: f'"{r.captions[which]}"' for r in records})
+        results.save(folder / f"{name}.json", {r.image_id: f'"{r.captions[which]}"' for r in records})
     how = ["--dataset", "sample", "--results", str(folder / "people.1.json")]
     scores = evaluate.main([*how, "--against", str(folder / "people.2.json")])
     assert scores["BLEU-1"] == pytest.approx(1) and scores["CHAIR-i"] == 0  # the references hold the captions

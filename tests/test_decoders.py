@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from decoding.search import beam, greedy
+from decoding.beam import beam
+from decoding.search import greedy
 from model import SpatialDecoder
 from models.decoders import DECODERS, build
 from models.packing import by_picture, place_in_group

@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from decoding.search import beam, beam_search, greedy, sample
+from decoding.beam import beam, beam_search
+from decoding.search import greedy, sample
 from decoding.trace import PATCHES, Exploration, grounded_objects
-from evaluation.truth import grounding
+from evaluation.grounding import grounding
 from explorer import widget as explorer_module
 from explorer.widget import MOST, explore
 from figures.visualize import as_array, overlay

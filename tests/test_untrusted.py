@@ -24,7 +24,7 @@ from conftest import Malicious
 
 from dataset import files
 from dataset.loading import load_records
-from evaluation import metrics
+from evaluation import results
 from model import EncoderCNN
 from models import checkpoint
 from scripts import app, convert
@@ -90,7 +90,7 @@ READERS = {  # what is replaced by a pickle: who reads it, given the file and a 
     "coco.pt": lambda file, model: convert.main([str(file), str(file.parent / "made")]),
     "train.npy": lambda file, model: Features(file)[1],
     "train.json": lambda file, model: Features(file.with_suffix(".npy")),
-    "results.json": lambda file, model: metrics.load_results(file, [1]),
+    "results.json": lambda file, model: results.load(file, [1]),
     "dataset_coco.json": lambda file, model: load_records(file.parent),
     "captions.txt": lambda file, model: load_records(file.parent),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decoding.search import beam
+from decoding.beam import beam
 from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.learning import SIZES, random_decoder
 from scripts.benchmark.table import Clock, compare

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from decoding.search import beam
+from decoding.beam import beam
 from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.captioning import OPTIONS
 from scripts.benchmark.learning import random_decoder
