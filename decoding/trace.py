@@ -1,7 +1,8 @@
 """One captioner and one picture: what it says, how sure it is, what else it might have said, and where it looks.
 
 Comes in: a captioner (model, vocabulary, metadata: what `checkpoint.load` gives) and a picture. Goes out: a
-`CaptionTrace`, in plain lists and arrays. What it does not know: widgets, figures, files.
+`CaptionTrace` in plain lists and arrays, and the `Choice`s at each of its places. What it does not know: widgets,
+figures, files.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from data_loader import Transform
 from decoding.beam import beam
-from decoding.search import BANNED, sample
+from decoding.search import BANNED, Hypothesis, sample
 from evaluation.grounding import grounding
 from evaluation.objects import find_object_mentions
 from vocabulary import START
@@ -40,7 +41,7 @@ class Choice(NamedTuple):
 
 
 class GroundedObject(NamedTuple):
-    """The true thing that a word names: its pixels, bool (H, W), and whether the peak of the word's map is inside."""
+    """The annotated object that a word names: its pixels, bool (H, W); is the peak of the word's map inside them?"""
 
     category: str
     mask: np.ndarray
@@ -54,13 +55,12 @@ class CaptionTrace:
     ids: tuple[int, ...]
     words: tuple[str, ...]
     probabilities: tuple[float, ...]  # of each word, given the words before it
-    choices: tuple[tuple[Choice, ...], ...]  # at each place the likeliest, and the word itself where it is not of them
     maps: np.ndarray  # (T, R) where it looked for each word; by `occlusion` how much the word needs each patch
     occlusion: bool  # True: the model has no attention
 
 
 class Exploration:
-    """A captioner before a picture; the encoder runs once."""
+    """A captioner with one picture, which the encoder sees once."""
 
     def __init__(self, captioner: Checkpoint, picture: Image.Image) -> None:
         self.model, self.vocabulary, metadata = captioner
@@ -70,19 +70,20 @@ class Exploration:
         with torch.inference_mode():
             self.regions = self.model.encoder(self.pixels)  # (1, R, E)
 
-    def caption(
+    def decode(
         self,
         prefix: Sequence[int] = (),
         num_beams: int = 5,
         length_penalty: float = 0.7,
         temperature: float = 0.0,
         seed: int = 0,
-    ) -> CaptionTrace:
+    ) -> Hypothesis:
         """The caption that begins with the ids `prefix`: by beam search, or drawn at random at a `temperature` above 0.
 
         Raises ValueError as `beam_search` and `sample` do.
+        It may be as long as the captions that the model learned from. Raises ValueError as `beam_search` and `sample`.
         """
-        options: dict[str, Any] = {"prefix": prefix, "max_length": max(self.longest, len(prefix) + 1)}
+        options: dict[str, Any] = {"prefix": tuple(prefix), "max_length": max(self.longest, len(prefix) + 1)}
         if temperature:
             options |= {"temperature": temperature}
             options |= {"generator": torch.Generator(self.regions.device).manual_seed(seed)}
@@ -90,70 +91,72 @@ class Exploration:
         else:
             options |= {"num_beams": num_beams, "length_penalty": length_penalty}
             (hypothesis,) = beam(self.model.decoder, self.regions, **options)
-        return self.read(hypothesis.ids)
+        return hypothesis
+
+    def trace(self, hypothesis: Hypothesis) -> CaptionTrace:
+        """The trace of a caption of this picture, all of it from the hypothesis; only `occlusion` asks the model."""
+        ids, probabilities = tuple(hypothesis.ids), np.exp(hypothesis.logprobs)
+        look = hypothesis.attention  # (T, R) or None
+        maps = self._occlusion(ids, probabilities) if look is None else look.numpy()
+        words = tuple(self.vocabulary.words[i] for i in ids)
+        return CaptionTrace(ids, words, tuple(probabilities.tolist()), maps, look is None)
+
+    def caption(self, prefix: Sequence[int] = (), **how: Any) -> CaptionTrace:
+        """The trace of what `decode`, with the same arguments, says."""
+        return self.trace(self.decode(prefix, **how))
 
     def what_if(self, trace: CaptionTrace, place: int, word: int, **how: Any) -> CaptionTrace:
-        """The caption decoded on, as by `caption`, from the words of `trace` before `place` (0 is the first) and
-        `word`.
-        """
+        """The caption decoded on, as by `caption`, from the words of `trace` before `place` (from 0), then `word`."""
         return self.caption((*trace.ids[:place], word), **how)
 
-    @torch.inference_mode()
-    def read(self, ids: Sequence[int]) -> CaptionTrace:
-        """The model reads a caption, given as ids, in one pass (teacher forcing)."""
-        chances, maps = self._chances(self.regions, ids)  # (1, T, V), (1, T, R) or None
-        chances = chances[0]
-        own = chances[range(len(ids)), list(ids)]  # (T,)
-        sayable = chances.index_fill(1, torch.tensor(BANNED, device=chances.device), -1.0)
-        best = sayable.topk(min(LIKELIEST, chances.shape[1] - len(BANNED))).indices.tolist()
-        choices = [
-            tuple(
-                Choice(i, self.vocabulary.words[i], chances[place, i].item()) for i in dict.fromkeys([*row, ids[place]])
-            )
-            for place, row in enumerate(best)
-        ]
-        looks = self._occlusion(ids, own) if maps is None else maps[0]
-        words = tuple(self.vocabulary.words[i] for i in ids)
-        return CaptionTrace(
-            tuple(ids), words, tuple(own.tolist()), tuple(choices), looks.float().cpu().numpy(), maps is None
-        )
+    def choices(self, trace: CaptionTrace) -> list[list[Choice]]:
+        """At each place of a caption the likeliest words, and its own word where it is not of them.
 
-    def _occlusion(self, ids: Sequence[int], own: Tensor) -> Tensor:
+        The decoder reads the caption for that, in one pass (teacher forcing).
+        """
+        (chances,) = self._read(self.regions, trace.ids)  # (T, V)
+        sayable = chances.index_fill(1, torch.tensor(BANNED, device=chances.device), -1.0)
+        likeliest = sayable.topk(min(LIKELIEST, chances.shape[1] - len(BANNED))).indices.tolist()
+        return [
+            [Choice(i, self.vocabulary.words[i], row[i].item()) for i in dict.fromkeys([*best, own])]
+            for row, best, own in zip(chances, likeliest, trace.ids, strict=True)
+        ]
+
+    def _occlusion(self, ids: Sequence[int], probabilities: np.ndarray) -> np.ndarray:
         """How much each word's probability falls when a patch of the picture is greyed (Zeiler & Fergus 2014): (T, R).
 
-        All PATCHES * PATCHES greyed pictures are seen and read in one batch.
+        All PATCHES * PATCHES greyed pictures are encoded and read in one batch.
         """
         edges = torch.linspace(0, self.pixels.shape[-1], PATCHES + 1).round().int().tolist()
         greyed = self.pixels.repeat(PATCHES**2, 1, 1, 1)
         for patch, picture in enumerate(greyed):
             row, column = divmod(patch, PATCHES)
             picture[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = 128
-        chances, _ = self._chances(self.model.encoder(greyed), ids)  # (R, T, V)
-        left = chances[:, range(len(ids)), list(ids)]  # (R, T)
-        return (own - left).T.clamp(min=0)
+        with torch.inference_mode():
+            chances = self._read(self.model.encoder(greyed), ids)  # (R, T, V)
+        left = chances[:, range(len(ids)), list(ids)].cpu().numpy()  # (R, T)
+        return (probabilities - left).T.clip(0)
 
-    def _chances(self, regions: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """N pictures' regions, one caption of T ids for all -> probabilities (N, T, V), attention (N, T, R) or None."""
+    @torch.inference_mode()
+    def _read(self, regions: Tensor, ids: Sequence[int]) -> Tensor:
+        """N pictures' regions, one caption of T ids for all -> probabilities (N, T, V)."""
         pictures = len(regions)
         inputs = torch.tensor([START, *ids[:-1]], device=regions.device).repeat_interleave(pictures)
         words = PackedSequence(inputs, torch.full((len(ids),), pictures))
-        logits, maps = self.model.decoder(regions, words, torch.arange(pictures, device=regions.device))
-        by_picture = (len(ids), pictures)
-        chances = logits.float().softmax(-1).unflatten(0, by_picture).transpose(0, 1)
-        return chances, None if maps is None else maps.unflatten(0, by_picture).transpose(0, 1)
+        logits, _ = self.model.decoder(regions, words, torch.arange(pictures, device=regions.device))
+        return logits.float().softmax(-1).unflatten(0, (len(ids), pictures)).transpose(0, 1)
 
 
 def grounded_objects(trace: CaptionTrace, record: Record) -> list[GroundedObject | None]:
-    """For each word of a caption the true thing that it names, where the picture's annotations know it."""
-    size = record.height, record.width
-    things = [(thing.category, thing.mask(*size)) for thing in record.instances if all(size)]  # else: unknown
+    """For each word of a caption the annotated object that it names, None where it names none or none is known."""
+    if not (record.height and record.width):
+        return [None] * len(trace.words)
+    objects = [(thing.category, thing.mask(record.height, record.width)) for thing in record.instances]
+    known = {category for category, _ in objects}
+    mentions = [mention for mention in find_object_mentions(trace.words) if mention.category in known]
     found: list[GroundedObject | None] = [None] * len(trace.words)
-    named = [
-        mention for mention in find_object_mentions(trace.words) if any(name == mention.category for name, _ in things)
-    ]
-    for mention, look in zip(named, grounding(trace.words, trace.maps, things), strict=True):
-        mask = np.logical_or.reduce([mask for name, mask in things if name == mention.category])
-        found[mention.start : mention.end] = [GroundedObject(mention.category, mask, look.hit)] * (
-            mention.end - mention.start
-        )
+    for mention, look in zip(mentions, grounding(trace.words, trace.maps, objects), strict=True):
+        mask = np.logical_or.reduce([mask for category, mask in objects if category == mention.category])
+        for place in range(mention.start, mention.end):
+            found[place] = GroundedObject(mention.category, mask, look.hit)
     return found

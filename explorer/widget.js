@@ -1,4 +1,4 @@
-// The page side of explorer.py: draws what the traits say, and sends events back. Needs nothing from the network.
+// The page side of widget.py: draws what the traits say, and sends events back. Needs nothing from the network.
 
 const SMALL_ENOUGH = 4_000_000; // bytes: such a file is sent as it is, a larger one is made smaller here
 const LONGEST = 1600; // pixels of the longest side after that
@@ -207,17 +207,19 @@ function render({ model, el }) {
   // -------------------------------------------------------------------------------------------- the settings
 
   const set = (name, read) => ({ currentTarget }) => send({ event: "settings", [name]: read(currentTarget) });
-  const number = (name, min, max, step) =>
-    element("input", { type: "number", min, max, step, onchange: set(name, ({ valueAsNumber }) => valueAsNumber) });
+  function number(name) {
+    const [min, max, step] = model.get("limits")[name];
+    return element("input", { type: "number", min, max, step, onchange: set(name, ({ valueAsNumber }) => valueAsNumber) });
+  }
   const select = (options, onchange) => element("select", { onchange }, ...options.map(([value, text]) => element("option", { value }, text)));
   const names = model.get("names").map((name) => [name, name]);
   const yes = ({ value }) => value === "yes";
   const controls = {
     name: select(names, set("name", ({ value }) => value)),
     beside: select([["", "nothing"], ...names], set("beside", ({ value }) => value || null)),
-    num_beams: number("num_beams", 1, 10, 1),
-    length_penalty: number("length_penalty", 0, 2, 0.1),
-    temperature: number("temperature", 0, 2, 0.1),
+    num_beams: number("num_beams"),
+    length_penalty: number("length_penalty"),
+    temperature: number("temperature"),
     again: element("button", { type: "button", class: "again", onclick: () => send({ event: "again" }) }, "draw again"),
     strength: element("input", { type: "range", min: 0, max: 1, step: 0.05, value: 0.6,
       oninput: ({ currentTarget }) => root.style.setProperty("--strength", currentTarget.value) }),

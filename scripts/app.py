@@ -16,11 +16,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from inspect import isawaitable
 from pathlib import Path
 
 from jupyter_server.auth.identity import PasswordIdentityProvider, User
-from jupyter_server.base.handlers import JupyterHandler
-from tornado.web import HTTPError
+from tornado.web import HTTPError, RequestHandler
 
 from dataset.paths import DATA
 from dataset.sample import making
@@ -54,9 +54,11 @@ def main(arguments: list[str] | None = None) -> None:
 class TokenOnly(PasswordIdentityProvider):
     """Who comes without the token is told 403, instead of being asked for it."""
 
-    async def get_user(self, handler: JupyterHandler) -> User:
+    async def get_user(self, handler: RequestHandler) -> User:
         """The user of a request with the token, or with the cookie that the token has brought."""
-        user = await super().get_user(handler)
+        user = super().get_user(handler)
+        if isawaitable(user):
+            user = await user
         if user is None:
             handler.current_user = None  # what the page of the error asks for
             raise HTTPError(403)

@@ -13,20 +13,44 @@ import math
 import sys
 from pathlib import Path
 
-import torch
+from PIL import Image
 
-from data_loader import Transform
 from dataset.pictures import open_image
-from decoding.beam import beam
-from decoding.search import greedy
-from decoding.trace import Exploration
-from figures import plots, visualize
+from decoding.trace import CaptionTrace, Exploration
+from figures.attention import attention_figure, attention_film, attention_mass
 from models import checkpoint
 from models.devices import best_device
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Reads the command line and captions; exits with 1 if a picture could not be read."""
+    options = _options(arguments)
+    captioner = checkpoint.load(options.checkpoint, best_device(options.device))
+    unread = 0
+    for path in options.pictures:
+        try:
+            picture = open_image(path)
+        except (ValueError, OSError) as error:
+            print(error, file=sys.stderr)
+            unread += 1
+            continue
+        exploration = Exploration(captioner, picture)
+        hypothesis = exploration.decode(num_beams=options.num_beams, length_penalty=options.length_penalty)
+        text = captioner.vocabulary.decode(hypothesis.ids)
+        print(f"{Path(path).name}: {text}   (p = {math.exp(sum(hypothesis.logprobs)):.3f})")
+        if options.figure:
+            if not text:
+                sys.exit(f"{options.checkpoint} says nothing of {path}: there is no map to draw; train it longer")
+            trace, file = exploration.trace(hypothesis), Path(options.figure)
+            _draw(picture, trace, len(hypothesis.ids) - hypothesis.finished, file)
+            if trace.occlusion:
+                print(f"{options.checkpoint} has no attention: {file} shows what it needs to see (occlusion)")
+            options.figure = None  # of the first picture only
+    if unread:
+        sys.exit(1)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.caption", description=__doc__.split("\n\n")[0])
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="JPEG, PNG, … of any size")
     parser.add_argument("--checkpoint", default="runs/sample/model", help="a folder (default: runs/sample/model)")
@@ -39,48 +63,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.num_beams < 1:
         parser.error("--num-beams must be 1 or more")
-    device = best_device(options.device)
-    captioner = checkpoint.load(options.checkpoint, device)
-    model, vocabulary, metadata = captioner
-    longest = (
-        metadata["settings"]["caption_words"] + 1 if "settings" in metadata else 20
-    )  # as long as those it learned from
-    transform = Transform(model.encoder.image_size)
-    unread = 0
-    for path in options.pictures:
-        try:
-            picture = open_image(path)
-        except (ValueError, OSError) as error:
-            print(error, file=sys.stderr)
-            unread += 1
-            continue
-        with torch.inference_mode():
-            regions = model.encoder(transform(picture).unsqueeze(0).to(device))
-        if options.num_beams == 1:
-            (said,) = greedy(model.decoder, regions, max_length=longest)
-        else:
-            how = {"num_beams": options.num_beams, "length_penalty": options.length_penalty}
-            (said,) = beam(model.decoder, regions, max_length=longest, **how)
-        words = [vocabulary.words[i] for i in said.ids if i != vocabulary.end]
-        print(f"{Path(path).name}: {' '.join(words)}   (p = {math.exp(sum(said.logprobs)):.3f})")
-        if options.figure:
-            if not words:
-                sys.exit(f"{options.checkpoint} says nothing of {path}: there is no map to draw; train it longer")
-            trace, file = Exploration(captioner, picture).read(said.ids), Path(options.figure)
-            shown = (picture, words, trace.maps[: len(words)], trace.probabilities[: len(words)])
-            if file.suffix.lower() == ".gif":
-                film = visualize.attention_film(*shown)
-                film[0].save(file, save_all=True, append_images=film[1:], duration=900, loop=0)
-            else:
-                visualize.attention_figure(*shown).savefig(file)
-            shares = trace.maps[: len(words)].sum(-1)
-            if trace.occlusion:
-                print(f"{options.checkpoint} has no attention: {file} shows what it needs to see (occlusion)")
-            elif shares.min() < 0.99:  # a sentinel took the rest
-                plots.attention_mass(words, shares.tolist()).savefig(file.with_name(f"{file.stem}-looks.png"))
-            options.figure = None
-    if unread:
-        sys.exit(1)
+    return options
+
+
+def _draw(picture: Image.Image, trace: CaptionTrace, count: int, file: Path) -> None:
+    """Saves where the model looked for the first `count` words, as a film (.gif) or as a figure."""
+    words, maps = trace.words[:count], trace.maps[:count]
+    shown = (picture, words, maps, trace.probabilities[:count])
+    if file.suffix.lower() == ".gif":
+        film = attention_film(*shown)
+        film[0].save(file, save_all=True, append_images=film[1:], duration=900, loop=0)
+    else:
+        attention_figure(*shown).savefig(file)
+    shares = maps.sum(-1)
+    if not trace.occlusion and shares.min() < 0.99:  # a sentinel took the rest
+        attention_mass(words, shares.tolist()).savefig(file.with_name(f"{file.stem}-looks.png"))
 
 
 if __name__ == "__main__":

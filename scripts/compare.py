@@ -18,7 +18,7 @@ from dataset import files
 from dataset.loading import load_records
 from dataset.records import Record
 from decoding.search import decode
-from figures import plots
+from figures.curves import training_curves
 from models import checkpoint
 from models.devices import best_device
 from scripts import evaluate, train
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         scores = evaluate.main(["--checkpoint", str(run), "--split", options.split, "--num-beams", "1", *where])
         results[name] = (run, json.loads((run / "history.json").read_text(encoding="utf-8")), scores)
     stem = folder / "-".join(options.presets)
-    plots.training_curves({name: history for name, (_, history, _) in results.items()}).savefig(f"{stem}.png")
+    training_curves({name: history for name, (_, history, _) in results.items()}).savefig(f"{stem}.png")
     records = load_records(options.dataset, options.split)[:SHOWN]
     runs = [run for run, *_ in results.values()]
     table = [*scores_table(results), "", *captions_table(records, runs, options.device)]

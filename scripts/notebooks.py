@@ -14,8 +14,10 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from string import Template
+from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
@@ -119,17 +121,20 @@ def formula(latex: str, display: str) -> str:
 class Markdown(IPythonRenderer):
     """nbconvert's own markdown, but formulas become MathML, and links lead from page to page and to the sources."""
 
-    def __init__(self, to_root: str, **options) -> None:
+    def __init__(self, to_root: str, **options: Any) -> None:
         super().__init__(escape=False, embed_images=True, **options)
         self.to_root = to_root
 
     def inline_math(self, body: str) -> str:
+        """$…$ as MathML."""
         return formula(body, "inline")
 
     def block_math(self, body: str) -> str:
+        """$$…$$ as MathML."""
         return formula(body, "block")
 
     def latex_environment(self, name: str, body: str) -> str:
+        """An environment outside dollars, as `align`, as MathML."""
         return formula(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
     def block_html(self, text: str) -> str:
@@ -137,6 +142,7 @@ class Markdown(IPythonRenderer):
         return super().block_html(text) if "<img" in text else text
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
+        """A link: from a notebook to the page of another one, from a file to the file in the course's folder."""
         if urlsplit(url).path.endswith(".ipynb"):
             url = url.replace(".ipynb", ".html")
         elif urlsplit(url).path and not urlsplit(url).scheme:
@@ -152,11 +158,12 @@ class Page(HTMLExporter):
         self.to_root = to_root
         self.log.setLevel("ERROR")  # it warns about figures without a description, which get one below
 
-    def default_filters(self):
+    def default_filters(self) -> Iterator[tuple[str, Callable]]:
         yield from super().default_filters()
         yield "markdown2html", self.markdown
 
     def markdown(self, source: str) -> str:
+        """A cell's markdown as HTML."""
         return MarkdownWithMath(Markdown(self.to_root, path=str(ROOT))).render(source)
 
 

@@ -1,37 +1,25 @@
 """The best, the worst and some other captions of a split, as one web page with its pictures inside.
 
 Comes in: records, captions and a score by image id. Goes out: HTML that needs nothing else, some hundred kilobytes.
+How it looks is said in scripts/captions.html.j2.
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dataset.pictures import open_image
 from dataset.records import Record
+from figures.pictures import data_url
 
 SHOWN, WIDEST = 6, 240  # pictures in a row of the page, their longer side in pixels
-
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Captions</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2rem auto; padding: 0 1rem }}
-h2 {{ margin: 2rem 0 .6rem; font-size: 1.1rem }}
-.row {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 1.2rem }}
-figure {{ margin: 0 }} img {{ width: 100%; border-radius: 4px }}
-b {{ display: block; margin: .3rem 0 }} li, small {{ color: #666 }} ul {{ margin: .3rem 0; padding-left: 1.1rem }}
-</style>
-<h1>What the model says</h1>
-<p>The caption in bold, what people said below it. CIDEr-D of a single caption: 0 shares nothing with the references,
-above 1 is close to them.</p>
-{rows}
-</html>
-"""
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
 
 
 def captions_page(
@@ -40,29 +28,22 @@ def captions_page(
     """The page: SHOWN captions each with the highest and the lowest score, and SHOWN drawn from all."""
     ranked = sorted(records, key=lambda record: -scores[record.image_id])
     drawn = np.random.default_rng(seed).permutation(len(records))[:SHOWN]
-    rows = {
+    chosen = {
         "The best": ranked[:SHOWN],
         "The worst": ranked[::-1][:SHOWN],
         "Drawn at random": [records[i] for i in drawn],
     }
-    return _PAGE.format(
-        rows="\n".join(
-            f"<h2>{title}</h2>\n<div class='row'>{''.join(_figure(r, captions, scores) for r in some)}</div>"
-            for title, some in rows.items()
-        )
-    )
+    rows = {title: [_entry(record, captions, scores) for record in some] for title, some in chosen.items()}
+    return _TEMPLATES.get_template("captions.html.j2").render(rows=rows)
 
 
-def _figure(record: Record, captions: Mapping[int | str, str], scores: Mapping[int | str, float]) -> str:
+def _entry(record: Record, captions: Mapping[int | str, str], scores: Mapping[int | str, float]) -> dict[str, object]:
+    """What the template shows of a picture."""
     picture = open_image(record.path)
     picture.thumbnail((WIDEST, WIDEST))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=80)
-    data = base64.b64encode(file.getvalue()).decode()
-    said = html.escape(captions[record.image_id])
-    people = "".join(f"<li>{html.escape(caption)}</li>" for caption in record.captions)
-    return (
-        f"<figure><img src='data:image/jpeg;base64,{data}' alt='{said}'>"
-        f"<figcaption><b>{said}</b><small>CIDEr-D {scores[record.image_id]:.2f}</small><ul>{people}</ul></figcaption>"
-        "</figure>"
-    )
+    return {
+        "src": data_url(np.asarray(picture), quality=80),
+        "caption": captions[record.image_id],
+        "score": scores[record.image_id],
+        "references": record.captions,
+    }

@@ -27,7 +27,7 @@ from dataset.records import Record, fingerprint
 from decoding.search import decode, greedy
 from evaluation import metrics
 from evaluation.cider import CiderD
-from figures import plots
+from figures.curves import training_curves
 from model import Captioner, EncoderCNN
 from models import checkpoint
 from models.decoders import DECODERS
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         )
         history = learn(Captioner(eye, decoder), training_config, run)
     files.write(run / "history.json", json.dumps(history, indent=1))
-    plots.training_curves(history).savefig(run / "curves.png")
+    training_curves(history).savefig(run / "curves.png")
     best = min(row["val_perplexity"] for row in history)
     print(f"val perplexity {best:.3f} after {(time.perf_counter() - began) / 60:.1f} minutes; the model is in {run}")
     return run

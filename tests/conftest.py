@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,13 +11,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from PIL import Image, ImageDraw
 
 from dataset.loading import load_records
 from dataset.records import Record
 from model import AttentionDecoder, Captioner, Decoder, DecoderRNN, EncoderCNN
+from models.checkpoint import Checkpoint
 from vocabulary import Vocabulary
 
 LONG = bool(os.environ.get("LONG"))  # make test-long: more kills, more mutated files, more seeds
@@ -118,6 +122,39 @@ def captioner(vocabulary: Vocabulary) -> Callable[..., Captioner]:
         return Captioner(encoder, kind(len(vocabulary), encoder.feature_size, **known))
 
     return build
+
+
+@pytest.fixture
+def loaded(captioner, vocabulary: Vocabulary) -> Callable[..., Checkpoint]:
+    """Builds a tiny untrained captioner as `checkpoint.load` gives it; `loaded(attention="none")` has no attention."""
+
+    def build(**decoder) -> Checkpoint:
+        return Checkpoint(captioner(**decoder).eval(), vocabulary, {"settings": {"caption_words": 8}})
+
+    return build
+
+
+@pytest.fixture
+def noise() -> Image.Image:
+    """A picture of 60 x 40 random pixels."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+
+
+@pytest.fixture(scope="session")
+def offline_faults() -> Callable[[str], list[str]]:
+    """`offline_faults(page)`: what a page would ask the network for, and formulas that stayed source."""
+
+    def faults_of(page: str) -> list[str]:
+        soup = BeautifulSoup(page, "html.parser")
+        faults = [str(tag)[:100] for tag in soup.select("script, iframe, link, object, embed, base")]
+        loaded = [tag for tag in soup.select("[src], [srcset]") if not tag.get("src", "").startswith("data:")]
+        faults += [str(tag)[:100] for tag in loaded]
+        faults += re.findall(r"@import.*|url\([^)]*\)", " ".join(style.text for style in soup("style")))
+        for tag in soup(["pre", "code", "style"]):
+            tag.decompose()
+        return faults + re.findall(r"\$\$|\$[^$\s]+\$|\\begin|\\\w+{", soup.text)
+
+    return faults_of
 
 
 @pytest.fixture

@@ -24,10 +24,11 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 from dataset.sample import making
-from figures import plots
+from explorer.widget import explore
+from figures.curves import learning
 from scripts import app, train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCREENS = ROOT / "build" / "screens"
 TOKEN = "a-token-of-this-test"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -323,6 +324,25 @@ def test_two_models_side_by_side_and_one_without_attention(in_voila):
     expect(explorer.locator(".pane")).to_have_count(1)
 
 
+def test_the_fields_of_the_page_have_the_limits_that_python_tells_it(browser, loaded, noise):
+    from playwright.sync_api import expect
+
+    told = {"num_beams": (2, 7, 1), "length_penalty": (0.5, 1.5, 0.25), "temperature": (0, 3, 0.5)}
+    traits = ("names", "thumbnails", "picture", "panes", "settings", "message", "position")
+    state = explore(loaded(), [noise]).get_state(traits) | {"limits": told}
+    page = browser.new_page(viewport=LAPTOP)
+    draw = """async ([code, state]) => {
+        const { default: widget } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+        const nothing = () => {};
+        const model = { get: (name) => state[name], on: nothing, off: nothing, set: nothing, send: nothing };
+        widget.render({ model, el: document.body }); }"""
+    page.evaluate(draw, [(ROOT / "explorer" / "widget.js").read_text(encoding="utf-8"), state])
+    for label, name in (("beam width", "num_beams"), ("length penalty", "length_penalty"), ("temperature",) * 2):
+        for attribute, number in zip(("min", "max", "step"), told[name], strict=True):
+            expect(page.get_by_label(label)).to_have_attribute(attribute, str(number))
+    page.close()
+
+
 def test_the_page_asks_for_a_token_and_nothing_but_this_computer(browser, voila):
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(voila.split("?")[0])
@@ -429,13 +449,14 @@ def test_the_live_curve_stays_as_a_figure(browser, place, tmp_path):
     from playwright.sync_api import expect
 
     cell = """import time
-from figures import plots
+from explorer.widget import explore
+from figures.curves import learning
 from IPython.display import display
-chart, history = display(plots.learning([], 3), display_id=True), []
+chart, history = display(learning([], 3), display_id=True), []
 for epoch in (1, 2, 3):
     history.append({"epoch": epoch, "train_perplexity": 9 / epoch, "val_perplexity": 10 / epoch})
     time.sleep(0.5)
-    chart.update(plots.learning(history, 3))"""
+    chart.update(learning(history, 3))"""
     write(place / "live.ipynb", [cell])
     with lab(place, tmp_path) as url:
         page = browser.new_page(viewport=LAPTOP)
@@ -443,7 +464,7 @@ for epoch in (1, 2, 3):
         chart = page.locator(".jp-OutputArea-output img")
         expect(chart).to_have_count(1)
         history = [{"epoch": n, "train_perplexity": 9 / n, "val_perplexity": 10 / n} for n in (1, 2, 3)]
-        last = plots.learning(history, 3)._repr_mimebundle_()[0]["image/png"]
+        last = learning(history, 3)._repr_mimebundle_()[0]["image/png"]
         expect(chart).to_have_attribute("src", f"data:image/png;base64,{last}")
         page.screenshot(path=SCREENS / "live_curve.png")
         page.close()

@@ -1,8 +1,7 @@
-"""The explorer without a browser: what is trace of a picture, what the page is shown, what a person may ask."""
+"""The explorer without a browser: what the page is shown, and what a person may ask."""
 
 import base64
 import gc
-import inspect
 import io
 import tracemalloc
 from dataclasses import replace
@@ -10,44 +9,21 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from decoding.beam import beam, beam_search
-from decoding.search import greedy, sample
-from decoding.trace import PATCHES, Exploration, grounded_objects
-from evaluation.grounding import grounding
 from explorer import widget as explorer_module
-from explorer.widget import MOST, explore
-from figures.visualize import as_array, overlay
-from model import Captioner, EncoderCNN
-from models.checkpoint import Checkpoint
-from models.decoders import DECODERS
+from explorer.widget import LIMITS, MOST, Explorer, explore
+from figures.attention import overlay
+from figures.pictures import as_array
 
 
 @pytest.fixture
-def load(captioner, vocabulary):
-    """A tiny untrained captioner as `checkpoint.load` gives it; `load(attention="none")` has no attention."""
-
-    def build(**decoder) -> Checkpoint:
-        return Checkpoint(captioner(**decoder).eval(), vocabulary, {"settings": {"caption_words": 8}})
-
-    return build
+def widget(loaded, records):
+    return explore({"looks": loaded(), "does not": loaded(attention="none", seed=1)}, records["val"])
 
 
-@pytest.fixture
-def picture() -> Image.Image:
-    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    return Image.fromarray(noise)
-
-
-@pytest.fixture
-def widget(load, records):
-    return explore({"looks": load(), "does not": load(attention="none", seed=1)}, records["val"])
-
-
-def shown(url: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
+def shown(url: str, mode: str = "RGB") -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert(mode))
 
 
 def other_word(pane: dict, place: int = 1) -> dict:
@@ -59,105 +35,6 @@ def png(picture: Image.Image) -> bytes:
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
-
-
-# ------------------------------------------------------------------------------------------------------ what is trace
-
-
-@pytest.mark.parametrize("kind", DECODERS.values(), ids=DECODERS)
-def test_it_tells_what_beam_search_says_with_its_own_numbers(kind, vocabulary, picture):
-    torch.manual_seed(0)
-    encoder = EncoderCNN("small", image_size=32, grid=2)
-    sizes = {"word_size": 16, "hidden_size": 16, "attention_size": 16, "heads": 2, "dropout": 0.0}
-    known = {name: size for name, size in sizes.items() if name in inspect.signature(kind).parameters}
-    model = Captioner(encoder, kind(len(vocabulary), encoder.feature_size, **known)).eval()
-    exploration = Exploration(Checkpoint(model, vocabulary, {}), picture)
-    trace = exploration.caption()
-    (said,) = beam(model.decoder, exploration.regions)
-    assert list(trace.ids) == said.ids
-    assert np.log(trace.probabilities) == pytest.approx(said.logprobs, abs=1e-4)
-    assert trace.occlusion == (said.attention is None)
-    if not trace.occlusion:
-        assert trace.maps == pytest.approx(said.attention.numpy(), abs=1e-5)
-
-
-def test_the_choices_are_the_likeliest_words_that_can_be_said(load, picture):
-    exploration = Exploration(load(), picture)
-    trace = exploration.caption(num_beams=3)
-    decoder = exploration.model.decoder
-    with torch.inference_mode():
-        memory = decoder.prepare(exploration.regions)
-        state, word = memory.state, torch.tensor([1])
-        for own, probability, choices in zip(trace.ids, trace.probabilities, trace.choices, strict=True):
-            scores, state, _ = decoder.step(word, state, memory)
-            chances = scores.softmax(-1)[0]
-            chances[[0, 1, 3]] = 0
-            likeliest = chances.topk(5).indices.tolist()
-            assert [c.id for c in choices][:5] == likeliest and {c.id for c in choices} == {*likeliest, own}
-            assert [c.probability for c in choices] == pytest.approx(
-                chances[[c.id for c in choices]].tolist(), abs=1e-5
-            )
-            assert probability == pytest.approx(chances[own].item(), abs=1e-5)
-            word = torch.tensor([own])
-
-
-def test_a_what_if_keeps_the_words_before_says_the_word_and_is_decoded_on(load, picture):
-    exploration = Exploration(load(), picture)
-    trace = exploration.caption(num_beams=2)
-    for place in (0, 2, len(trace.ids) - 1):
-        word = next(c.id for c in trace.choices[place] if c.id != trace.ids[place])
-        other = exploration.what_if(trace, place, word, num_beams=2)
-        assert other.ids[: place + 1] == (*trace.ids[:place], word)
-        rest = beam_search(
-            exploration.model.decoder, exploration.regions, num_beams=64, max_length=9, prefix=other.ids[: place + 1]
-        )
-        assert all(tuple(h.ids[: place + 1]) == other.ids[: place + 1] for h in rest[0])
-    assert exploration.what_if(trace, 1, trace.ids[1], num_beams=2).ids == trace.ids, "the word itself changes nothing"
-
-
-def test_a_caption_can_be_ended_and_goes_on_after_a_word_that_it_would_not_say(load, picture):
-    exploration = Exploration(load(), picture)
-    end, unknown = exploration.vocabulary.end, 3
-    assert exploration.caption(prefix=(7, end)).ids == (7, end)
-    for search in (greedy, beam, sample):
-        (said,) = search(
-            exploration.model.decoder, exploration.regions, prefix=(unknown, 5), min_length=4, max_length=9
-        )
-        assert said.ids[:2] == [unknown, 5] and len(said.ids) > 4 and unknown not in said.ids[2:]
-
-
-def test_drawing_is_the_same_with_the_same_seed(load, picture):
-    exploration = Exploration(load(), picture)
-    drawn = [exploration.caption(temperature=2.0, seed=seed).ids for seed in (1, 1, 2, 3)]
-    assert drawn[0] == drawn[1] and len(set(drawn)) > 1
-
-
-def test_occlusion_is_the_fall_of_the_probability_when_a_patch_is_greyed(load, picture):
-    exploration = Exploration(load(attention="none"), picture)
-    trace = exploration.caption()
-    assert trace.occlusion and trace.maps.shape == (len(trace.ids), PATCHES**2)
-    row, column = divmod(patch := 19, PATCHES)
-    step = exploration.pixels.shape[-1] // PATCHES
-    greyed = as_array(Image.fromarray(exploration.pixels[0].permute(1, 2, 0).numpy())).copy()
-    greyed[row * step : (row + 1) * step, column * step : (column + 1) * step] = 128
-    again = Exploration((exploration.model, exploration.vocabulary, {}), Image.fromarray(greyed)).read(trace.ids)
-    fall = np.subtract(trace.probabilities, again.probabilities).clip(0)
-    assert trace.maps[:, patch] == pytest.approx(fall, abs=1e-6) and trace.maps.max() > 0
-
-
-def test_a_named_thing_is_found_with_its_mask_and_whether_the_peak_is_inside(load, records):
-    record = records["val"][0]
-    trace = replace(Exploration(load(), Image.open(record.path)).caption(), words=("a", "dog"))
-    assert grounded_objects(trace, record) == [None, None], "no dog is annotated"
-    dog = replace(record.instances[0], category="dog")
-    assert grounded_objects(trace, replace(record, instances=(dog,), width=0, height=0)) == [None, None], (
-        "of unknown size"
-    )
-    nothing, sight = grounded_objects(trace, replace(record, instances=(dog,)))
-    mask = dog.mask(record.height, record.width)
-    (look,) = grounding(trace.words, trace.maps, [("dog", mask)])
-    assert nothing is None and sight.category == "dog" and sight.inside == look.hit
-    assert np.array_equal(sight.mask, mask)
 
 
 # ------------------------------------------------------------------------------------------------ what the page shows
@@ -172,6 +49,32 @@ def test_the_page_is_shown_the_overlays_of_the_static_figure(widget, records):
         expected = overlay(picture, row, strength=explorer_module.FULL)
         assert abs(shown(frame).astype(float) - expected).mean() < 3  # JPEG
     assert widget.picture["said"] == records["val"][0].captions[0] and len(widget.thumbnails) == 3
+
+
+def test_the_page_is_shown_each_words_own_probability_and_its_choices(widget):
+    (pane,) = widget.panes
+    trace = widget._shown[0].trace
+    assert pane["probabilities"] == trace.probabilities and pane["words"] == trace.words
+    for word, probability, choices in zip(pane["words"], pane["probabilities"], pane["choices"], strict=True):
+        (said,) = [choice for choice in choices if choice["word"] == word]
+        assert said["probability"] == pytest.approx(probability, abs=1e-5)
+
+
+def test_a_true_outline_surrounds_what_the_word_names(loaded, records):
+    record = records["val"][0]
+    dog = replace(record.instances[0], category="dog")
+    widget = explore(loaded(), [replace(record, instances=(dog,))])
+    told = widget._shown[0]._replace(trace=replace(widget._shown[0].trace, words=("a", "dog")))
+    nothing, sight = widget._pane(told)["grounded_objects"]
+    alpha = shown(sight["src"], "RGBA")[..., 3]
+    rows, columns = dog.mask(record.height, record.width).nonzero()
+    scale = explorer_module.SIDE / record.width
+    box = [side * scale for side in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+    seen = [alpha.any(0).nonzero()[0][[0, -1]], alpha.any(1).nonzero()[0][[0, -1]]]
+    assert nothing is None and sight["category"] == "dog"
+    assert [seen[0][0], seen[1][0], seen[0][1] + 1, seen[1][1] + 1] == pytest.approx(box, abs=6)
+    inside = alpha[round(np.mean(rows) * scale), round(np.mean(columns) * scale)]
+    assert inside == 0, "only the border is drawn"
 
 
 def test_two_captioners_stand_side_by_side_and_one_says_that_it_has_no_attention(widget):
@@ -224,9 +127,9 @@ def test_colours_are_darkest_where_it_does_not_look():
 # ------------------------------------------------------------------------------------------- what a person may bring
 
 
-def test_a_picture_of_ones_own_is_captioned_and_replaces_the_last_one(widget, picture):
+def test_a_picture_of_ones_own_is_captioned_and_replaces_the_last_one(widget, noise):
     for name in ("mine.png", "another.png"):
-        widget.receive({"event": "upload", "name": name}, [memoryview(png(picture))])
+        widget.receive({"event": "upload", "name": name}, [memoryview(png(noise))])
         assert widget.message == "" and widget.picture["alt"] == name and widget.picture["number"] == 3
         assert len(widget.thumbnails) == 4 and not widget.picture["annotated"]
     widget.receive({"event": "choose", "number": 0})
@@ -243,12 +146,12 @@ def test_a_picture_of_ones_own_is_captioned_and_replaces_the_last_one(widget, pi
         (bytes(MOST + 1), "more than 8 MB: make it smaller"),
     ],
 )
-def test_what_is_no_picture_is_answered_by_a_sentence_and_the_widget_works_on(widget, picture, data, sentence):
+def test_what_is_no_picture_is_answered_by_a_sentence_and_the_widget_works_on(widget, noise, data, sentence):
     before = widget.panes, widget.picture
     widget.receive({"event": "upload", "name": "holiday.png"}, [data])
     assert sentence in widget.message and "/" not in widget.message.replace("I/O", "")
     assert (widget.panes, widget.picture) == before and len(widget.thumbnails) == 3
-    widget.receive({"event": "upload", "name": "better.png"}, [png(picture)])
+    widget.receive({"event": "upload", "name": "better.png"}, [png(noise)])
     assert widget.message == "" and len(widget.thumbnails) == 4
 
 
@@ -296,14 +199,54 @@ def test_nothing_that_comes_from_the_page_is_trusted(widget, content):
     assert widget.get_state(list(before)) == before
 
 
-def test_explore_says_what_is_missing(load, picture):
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"event": "choose"}, "'choose' takes number, not {}"),
+        ({"event": "what_if", "pane": 0, "word": 5}, "'what_if' takes pane and place and word"),
+        ({"event": "again", "pane": 0}, "'again' takes nothing"),
+        ({"event": "upload", "name": "x.png"}, "'upload' takes the bytes of one file"),
+    ],
+)
+def test_an_incomplete_event_is_told_what_is_missing(widget, content, sentence):
+    widget.receive(content)
+    assert "not complete" in widget.message and sentence in widget.message
+
+
+def test_a_mistake_of_the_program_is_not_blamed_on_the_page(widget, monkeypatch):
+    def broken(self):
+        raise TypeError("an argument is missing")
+
+    monkeypatch.setattr(Explorer, "_tell", broken)
+    answered = widget.answered
+    with pytest.raises(TypeError, match="an argument is missing"):
+        widget.receive({"event": "again"})
+    assert "the explorer itself has failed (TypeError)" in widget.message and "not complete" not in widget.message
+    assert widget.answered == answered + 1, "the page does not wait for ever"
+
+
+def test_a_what_if_takes_the_id_of_a_choice_and_nothing_like_it(widget):
+    before, choice = widget.panes, other_word(widget.panes[0])
+    widget.receive({"event": "what_if", "pane": 0, "place": 1, "word": float(choice["id"])})
+    assert "none of the words" in widget.message and widget.panes == before
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_page_is_told_the_limits_that_are_kept(widget, name):
+    low, high, step = widget.get_state("limits")["limits"][name]
+    for value, good in ((low, True), (high, True), (low - step, False), (high + step, False)):
+        widget.receive({"event": "settings", name: value})
+        assert (widget.message == "") == good == (widget.settings[name] == value)
+
+
+def test_explore_says_what_is_missing(loaded, noise):
     with pytest.raises(ValueError, match="at least one captioner and one picture"):
-        explore(load(), [])
+        explore(loaded(), [])
     with pytest.raises(ValueError, match="'x' is no beside"):
-        explore(load(), [picture], beside="x")
+        explore(loaded(), [noise], beside="x")
     with pytest.raises(ValueError, match="permute"):
-        explore(load(), [np.zeros((3, 8, 8), np.uint8)])
-    assert explore(load(), [picture, np.asarray(picture)]).names == ["model"]
+        explore(loaded(), [np.zeros((3, 8, 8), np.uint8)])
+    assert explore(loaded(), [noise, np.asarray(noise)]).names == ["model"]
 
 
 # ------------------------------------------------------------------------------------------------------- what it costs

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -38,7 +37,7 @@ Next: [the first](0_Dataset.ipynb#words), [the source](model.py), [a paper](http
 """
 CELLS = [
     "import sys\nprint(sys.prefix)",
-    "from figures.visualize import Figure\nFigure(1, 1, 'an empty figure')",
+    "from figures.style import Figure\nFigure(1, 1, 'an empty figure')",
     "from ipywidgets import interact\ninteract(lambda step: print(step), step=(0, 3));",
     "from tqdm.auto import tqdm\nfor _ in tqdm(range(3)): pass",
     "import tqdm as bars\nfor _ in bars.tqdm(range(3)): pass\nprint('spoken', file=sys.stderr)",
@@ -48,17 +47,6 @@ CELLS = [
 
 def small_notebook(*sources: str):
     return new_notebook(cells=[new_markdown_cell(TEXT), *map(new_code_cell, sources)])
-
-
-def offline_faults(page: str) -> list[str]:
-    """What a page would ask the network for, and formulas that stayed source."""
-    soup = BeautifulSoup(page, "html.parser")
-    faults = [str(tag)[:100] for tag in soup.select("script, iframe, link, object, embed, base")]
-    faults += [str(tag)[:100] for tag in soup.select("[src], [srcset]") if not tag.get("src", "").startswith("data:")]
-    faults += re.findall(r"@import.*|url\([^)]*\)", " ".join(style.text for style in soup("style")))
-    for tag in soup(["pre", "code", "style"]):
-        tag.decompose()
-    return faults + re.findall(r"\$\$|\$[^$\s]+\$|\\begin|\\\w+{", soup.text)
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +102,12 @@ def test_a_widget_becomes_a_note(outputs, page):
     assert "interactive: run this notebook" in page and "jupyter.widget" not in page
 
 
-def test_the_page_needs_no_network(page, built):
+def test_the_page_needs_no_network(page, built, offline_faults):
     assert offline_faults(page) == []
     assert offline_faults((built / "build" / "index.html").read_text(encoding="utf-8")) == []
 
 
-def test_faults_would_be_found():
+def test_faults_would_be_found(offline_faults):
     assert len(offline_faults('<script></script><img src="http://a/b.png"><link href="x"><p>$x$ and $$y$$')) >= 5
 
 

@@ -1,0 +1,154 @@
+"""The one style of all figures: colours, the `Figure` class, text that is measured before it is written, quiet axes.
+
+Comes in: sizes in inches, strings. Goes out: a `Figure`, which Jupyter shows when it is the last line of a cell, and
+which `figure.savefig("name.png")` keeps. Knows nothing of pictures, data or models.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.figure
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+# After Okabe and Ito, distinct for colour-blind readers too; some a little darker, so that text in them is readable.
+INK, GREY, FAINT = "#222222", "#6f6f6f", "#d4d4d4"
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#c8500a", "#00805e", "#a8558a", "#3f93c4"
+DASHED = (0, (5, 4))
+DPI = 100
+_ruler = RendererAgg(1, 1, DPI)  # measures text exactly as the figures will draw it
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure outside pyplot, so nothing has to be closed; Jupyter shows it, with `alt` for screen readers."""
+
+    def __init__(self, width: float, height: float, alt: str) -> None:
+        """Takes width and height in inches; `alt` says what somebody who cannot see the figure should know."""
+        super().__init__(figsize=(width, height), dpi=DPI, facecolor="white")
+        self.alt = alt
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        kind, data = "image/png", self.encoded(pil_kwargs={"optimize": True})
+        if len(data) > 60_000:  # pictures in it: a notebook must stay small enough to open everywhere
+            how: dict[str, Any] = {"quality": 85, "subsampling": 0, "optimize": True}
+            kind, data = "image/jpeg", self.encoded(format="jpeg", pil_kwargs=how)
+        return {kind: base64.b64encode(data).decode()}, {kind: {"alt": self.alt}}
+
+    def encoded(self, **how: Any) -> bytes:
+        """The figure as the bytes of an image file, a PNG by default; `how` goes to `savefig`."""
+        file = io.BytesIO()
+        self.savefig(file, dpi=DPI, **how)
+        return file.getvalue()
+
+    def as_html(self) -> str:
+        """The figure as an <img> that needs no file beside it: what a widget can show."""
+        ((kind, data),) = self._repr_mimebundle_()[0].items()
+        return f'<img alt="{html.escape(self.alt)}" src="data:{kind};base64,{data}" style="max-width:100%">'
+
+    def inches(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes whose place is given in inches from the figure's top left corner."""
+        across, down = self.get_size_inches()
+        return self.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+    def below(self, axes: Axes) -> tuple[float, float]:
+        """Where the first line of text below a picture starts: inches from the left, inches from the top."""
+        box = axes.get_position(original=True)
+        return box.x0 * self.get_figwidth(), (1 - box.y0) * self.get_figheight() + 0.17
+
+    def write(self, left: float, top: float, text: str, **how: Any) -> None:
+        """Text at a place given in inches from the left and from the top; a $ is a $, no formula."""
+        self.text(left / self.get_figwidth(), 1 - top / self.get_figheight(), text, parse_math=False, **how)
+
+    def underline(self, left: float, top: float, width: float, color: str) -> None:
+        """A line under a text written at the same place."""
+        across, y = self.get_figwidth(), 1 - (top + 0.035) / self.get_figheight()
+        self.add_artist(Line2D([left / across, (left + width) / across], [y, y], color=color, linewidth=0.9))
+
+    def page(self) -> Axes:
+        """Axes over the whole figure in inches, y pointing down: a sheet to draw on."""
+        axes = self.inches(0, 0, *self.get_size_inches())
+        axes.set(xlim=(0, self.get_figwidth()), ylim=(self.get_figheight(), 0))
+        axes.axis("off")
+        return axes
+
+
+# Text, measured
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """The width in inches of `text` at `size` points."""
+    return _ruler.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)[0] / DPI
+
+
+def shorten(text: str, width: float, size: float) -> str:
+    """`text`, cut with an ellipsis where it would be wider than `width` inches."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + "…", size) > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def wrap(text: str, width: float, size: float) -> list[tuple[str, float, int]]:
+    """Break a text into lines of `width` inches: for each word the word, its x in inches and its line, from 0."""
+    placed: list[tuple[str, float, int]] = []
+    line = -1
+    for paragraph in text.split("\n"):
+        before, line = "", line + 1
+        for word in paragraph.split():
+            word = shorten(word, width, size)
+            if before and text_width(before + word, size) > width:
+                before, line = "", line + 1
+            placed.append((word, text_width(before + word, size) - text_width(word, size), line))
+            before += word + " "
+    return placed
+
+
+def line_count(words: Sequence[tuple[str, float, int]]) -> int:
+    """The number of lines that wrapped words fill; an empty text fills one."""
+    return words[-1][2] + 1 if words else 1
+
+
+# Axes
+
+
+def quiet(axes: Axes, xlabel: str = "", ylabel: str = "") -> None:
+    """Two thin lines and small grey numbers: the frame steps back behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=FAINT, linewidth=0.8)
+    axes.tick_params(which="both", color=FAINT, labelcolor=GREY, labelsize=8, width=0.8, length=3)
+    axes.set_xlabel(xlabel, size=8.5, color=GREY)
+    axes.set_ylabel(ylabel, size=8.5, color=GREY)
+
+
+def log_ticks(axis: Axis) -> None:
+    """Few round numbers, written out, on a logarithmic axis, also on a short one."""
+    low, high = axis.get_view_interval()
+    decades = LogLocator(subs=(1,) if high / low > 300 else (1, 2, 5))
+    axis.set_major_locator(decades if high / low > 6 else MaxNLocator(6))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:,.4g}" if value < 1000 else f"{value:,.0f}")
+
+
+def short_number(number: float) -> str:
+    """1234.5 -> "1,234", 12.34 -> "12.3", 4.567 -> "4.57"."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def direct_labels(axes: Axes, labels: Sequence[tuple[float, str, str]], gap: float = 0.062) -> None:
+    """Write labels right of the axes at their y values, pushed apart where they would overlap."""
+    places: list[float] = []  # of the axes' height
+    ordered = sorted(labels)
+    for value, _, _ in ordered:
+        place = axes.transAxes.inverted().transform(axes.transData.transform((1, value)))[1]
+        places.append(max(place, places[-1] + gap) if places else place)
+    look: dict[str, Any] = {"size": 8.5, "va": "center", "transform": axes.transAxes}
+    for place, (_, text, color) in zip(places, ordered, strict=True):
+        axes.text(1.02, place, text, color=color, **look)
