@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any
+from unicodedata import normalize
 
 from dataset.checks import check_name, shown
 
@@ -50,8 +51,38 @@ def image_folders(folder: Path) -> list[Path]:
 
 
 def inside(folder: Path, name: Any, file: Path) -> Path:
-    """`folder / name`; ValueError if the name, found in `file`, would lead out of the folder on any system."""
+    """`folder / name`; ValueError if the name, found in `file`, would lead out of the folder on any system.
+
+    A table made on Windows may have backslashes in its names; they are read as slashes.
+    """
     path = PureWindowsPath(check_name(name, file))  # knows both kinds of slashes, and drives
     if path.anchor or ".." in path.parts:
         raise ValueError(f"{file}: the file name {shown(name)} leads out of the dataset's folder.")
-    return folder / name
+    return folder / path.as_posix()
+
+
+class Listing:
+    """The names in folders as they are on disk, each folder read once.
+
+    One name can be written in two ways: "é" as one character (NFC, as most tables have it) or as "e" and an accent
+    (NFD, as macOS and archives made there have it).
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[Path, dict[str, str]] = {}
+
+    def find(self, path: Path) -> Path | None:
+        """The path as the disk spells its last part; None if nothing is there."""
+        if (names := self._names.get(path.parent)) is None:
+            names = self._names[path.parent] = self._read(path.parent)
+        if name := names.get(path.name) or names.get(normalize("NFC", path.name)):
+            return path.with_name(name)
+        return path if path.exists() else None  # where upper and lower case are the same
+
+    @staticmethod
+    def _read(folder: Path) -> dict[str, str]:
+        try:
+            names = os.listdir(folder)
+        except OSError:  # no such folder
+            return {}
+        return {normalize("NFC", name): name for name in names} | {name: name for name in names}

@@ -38,6 +38,12 @@ CAPTIONS = {
 # --- datasets as they should be, one of each layout
 
 
+def copy_images(tiny: Path, folder: Path) -> None:
+    folder.mkdir()
+    for record in load_records(tiny):
+        shutil.copy(record.path, folder)
+
+
 def karpathy(tiny: Path, folder: Path) -> Path:
     images = [
         {
@@ -49,7 +55,7 @@ def karpathy(tiny: Path, folder: Path) -> Path:
         for i, r in enumerate(load_records(tiny))
     ]
     folder.mkdir()
-    (folder / "images").mkdir()
+    copy_images(tiny, folder / "images")
     (folder / "dataset_flickr8k.json").write_text(json.dumps({"images": images, "dataset": "flickr8k"}))
     return folder
 
@@ -57,7 +63,7 @@ def karpathy(tiny: Path, folder: Path) -> Path:
 def table(tiny: Path, folder: Path) -> Path:
     lines = [f'{r.path.name},"{c}"' for r in load_records(tiny) for c in r.captions]
     folder.mkdir()
-    (folder / "images").mkdir()
+    copy_images(tiny, folder / "images")
     (folder / "captions.csv").write_text("\n".join(["image,caption", *lines]))
     return folder
 

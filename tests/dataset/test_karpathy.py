@@ -1,6 +1,7 @@
 """What a user relies on when Karpathy's splits become records."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from dataset.loading import load_records
 def karpathy(folder: Path, images: list[dict], name: str = "dataset_flickr8k.json") -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
+    for image in images:
+        if "cocoid" not in image and "/" not in image["filename"]:
+            (folder / "images" / image["filename"]).touch()
     (folder / name).write_text(json.dumps({"images": images, "dataset": "flickr8k"}), encoding="utf-8")
     return folder
 
@@ -38,7 +42,7 @@ def test_karpathy_decides_the_splits_of_flickr(tmp_path):
     karpathy(folder, [images[0] | {"sentences": sentences(" ")}])
     with pytest.raises(ValueError, match=r"dataset_flickr8k\.json: image 0 has an empty caption"):
         load_records(folder)
-    (folder / "images").rmdir()
+    shutil.rmtree(folder / "images")
     with pytest.raises(FileNotFoundError, match="No folder of images at"):
         load_records(folder)
 

@@ -75,6 +75,11 @@ def test_damaged_exif_does_not_cost_the_picture(tmp_path, entries, size):
     assert open_image(tmp_path / "damaged.jpg").size == size
 
 
+def test_a_missing_picture_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No image at .*000007\.png: complete the dataset"):
+        open_image(tmp_path / "000007.png")
+
+
 def test_what_is_not_a_whole_picture_is_refused(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     for name in ("cut.jpg", "cut.png"):

@@ -11,6 +11,8 @@ from dataset.loading import load_records
 
 def table(folder: Path, text: str, name: str = "captions.txt") -> Path:
     (folder / "Images").mkdir(parents=True, exist_ok=True)
+    for i in range(50):
+        (folder / "Images" / f"{i}.jpg").touch()
     (folder / name).write_text(text, encoding="utf-8")
     return folder
 
