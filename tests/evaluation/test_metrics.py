@@ -84,9 +84,9 @@ def test_one_reference_that_fits_is_enough_and_a_word_counts_once():
     said = {1: ["the", "the", "the", "the"]}
     true = {1: [["the", "cat", "is", "the", "cat"], ["there", "is", "a", "cat"]]}
     assert metrics.statistics(said, true).scores()["BLEU-1"] == pytest.approx(2 / 4, abs=1e-6)
-    longer = metrics.statistics({1: "a dog runs over there".split()}, {1: [["a", "dog"]]})
+    longer = metrics.statistics({1: ["a", "dog", "runs", "over", "there"]}, {1: [["a", "dog"]]})
     assert longer.scores()["BLEU-1"] == pytest.approx(2 / 5, abs=1e-6)  # only what is too short pays for its length
-    shorter = metrics.statistics({1: ["a", "dog"]}, {1: ["a dog runs over there".split()]})
+    shorter = metrics.statistics({1: ["a", "dog"]}, {1: [["a", "dog", "runs", "over", "there"]]})
     assert shorter.scores()["BLEU-1"] == pytest.approx(np.exp(1 - 5 / 2), abs=1e-6)
 
 
