@@ -54,8 +54,12 @@ def truthfulness(captions: Captions, records: Iterable[Record]) -> Truthfulness:
 
 
 NUMBERS = {("two",): 2, ("a", "pair", "of"): 2, ("three",): 3, ("a", "group", "of"): 3}
-RELATIONS = {("above",): "above", ("below",): "below", ("left", "of"): "left", ("right", "of"): "right"} | {
-    ("next", "to"): "next to"
+RELATIONS = {
+    ("above",): "above",
+    ("below",): "below",
+    ("left", "of"): "left",
+    ("right", "of"): "right",
+    ("next", "to"): "next to",
 }
 
 
@@ -82,10 +86,10 @@ def count_accuracy(captions: Captions, records: Iterable[Record]) -> tuple[float
 def relation_accuracy(captions: Captions, records: Iterable[Record]) -> tuple[float, int]:
     """Where a caption relates two things ("a red kite above a boat"): (share that is right, how many it relates).
 
-    Comes in: as for `truthfulness`, and records that know their size. Above, below, to the left and to the right of
-    are true where this is the longer way from centre to centre; next to, where the two stand side by side and both the
-    gap between them and the height between their centres are at most a seventh of the picture. A thing that is not in
-    the picture is in no relation. Things named without a colour are left out.
+    Comes in: as for `truthfulness`, and records that know their size. Two centres lie apart across and down: above and
+    below are true if the way down is the longer one, left and right if the way across is. "Next to" is true of things
+    side by side, if both the gap between them and the height between their centres are at most a seventh of the
+    picture. A thing that is not in the picture is in no relation. Things named without a colour are left out.
     """
     right = said = 0
     for record, tokens in _captioned(captions, records):

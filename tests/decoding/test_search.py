@@ -109,6 +109,15 @@ def test_what_is_banned_is_never_said(search):
 
 
 @pytest.mark.parametrize("search", [greedy, sample, beam])
+def test_a_caption_begins_with_its_prefix_whatever_the_other_rules_say(search):
+    model, prefix = decoder(), [4, UNK, 4, 7]
+    hypotheses = search(model, features(4), prefix=iter(prefix), banned=[4, UNK], no_repeat_ngram_size=1)
+    for picture, hypothesis in zip(features(4), hypotheses, strict=True):
+        assert hypothesis.ids[:4] == prefix and not {4, UNK} & set(hypothesis.ids[4:])
+        assert hypothesis.logprobs == pytest.approx(scored(model, picture, hypothesis.ids)[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("search", [greedy, sample, beam])
 def test_banned_words_may_come_from_an_iterator(search):
     """It can be read only once, but holds for the whole caption."""
     model, allowed = decoder(end=-1e4), {5, 6, 7}

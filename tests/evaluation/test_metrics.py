@@ -84,6 +84,10 @@ def test_one_reference_that_fits_is_enough_and_a_word_counts_once():
     said = {1: ["the", "the", "the", "the"]}
     true = {1: [["the", "cat", "is", "the", "cat"], ["there", "is", "a", "cat"]]}
     assert metrics.statistics(said, true).scores()["BLEU-1"] == pytest.approx(2 / 4, abs=1e-6)
+    longer = metrics.statistics({1: ["a", "dog", "runs", "over", "there"]}, {1: [["a", "dog"]]})
+    assert longer.scores()["BLEU-1"] == pytest.approx(2 / 5, abs=1e-6)  # only what is too short pays for its length
+    shorter = metrics.statistics({1: ["a", "dog"]}, {1: [["a", "dog", "runs", "over", "there"]]})
+    assert shorter.scores()["BLEU-1"] == pytest.approx(np.exp(1 - 5 / 2), abs=1e-6)
 
 
 def test_bad_captions_score_lower(words):
@@ -110,12 +114,14 @@ def test_a_real_difference_is_found_in_any_order_of_the_images(words):
         for i, image in enumerate(reversed(said))
     }
     a, b = metrics.statistics(said, meant), metrics.statistics(worse, meant)
+    in_order = metrics.bootstrap(a, metrics.statistics({image: worse[image] for image in said}, meant))
     for name, difference in metrics.bootstrap(a, b).items():
         assert difference.value == pytest.approx(float(a.scores()[name] - b.scores()[name]))
         assert difference.value > difference.margin > 0 and metrics.describe_difference(name, difference).endswith(
             "better"
         )
         assert metrics.bootstrap(b, a)[name].value == pytest.approx(-difference.value)
+        assert difference == pytest.approx(in_order[name])  # the images are paired, whatever their order
     with pytest.raises(ValueError, match="not of the same images"):
         metrics.bootstrap(a, metrics.statistics({image: said[image] for image in list(said)[:9]}, meant))
 
