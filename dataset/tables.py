@@ -51,7 +51,6 @@ def split_by_image(names: Iterable[str], seed: int) -> dict[str, str]:
 
 
 def _read_rows(file: Path) -> dict[str, list[str]]:
-    """Image name -> its captions, in the table's order. Each line is read on its own, lest a quote span several."""
     """Image name -> its captions, in the table's order; each line is read alone, so that no quote spans several."""
     header, *lines = NEWLINE.split(_read_text(file))
     delimiter, columns = _read_header(header, file)
