@@ -95,6 +95,6 @@ def test_the_gpus_benchmark_runs_small(capsys):
 
 def test_unknown_parts_of_the_benchmark_are_refused():
     command = [sys.executable, "-m", "scripts.benchmark", "trainig"]
-    answer = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    answer = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert answer.returncode == 1
     assert "unknown part 'trainig': take one of training, decoding" in answer.stderr
