@@ -1,6 +1,6 @@
 """Records -> batches: the picture transform, grouping by length, collating, `get_loader`.
 
-Comes in: records (dataset/coco.py), a vocabulary, and either pictures or the features computed from them
+Comes in: records (dataset/records.py), a vocabulary, and either pictures or the features computed from them
 (training/features.py). Goes out: a DataLoader of `Batch`: N pictures with k captions each, the captions ordered by
 length. What it does not know: models.
 
@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dataset.coco import Record, open_image
+from dataset.pictures import open_image
+from dataset.records import Record
 from vocabulary import Vocabulary
 
 

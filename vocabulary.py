@@ -20,7 +20,9 @@ from nltk.tokenize import NLTKWordTokenizer
 
 from dataset import files
 
-SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
+SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")  # the first words of every vocabulary
+PAD, START, END, UNK = range(len(SPECIALS))  # and their ids
+TOKENIZER_VERSION = 1  # raise it when the same caption becomes other ids: encoded captions on disk are then made again
 
 # What COCO's evaluation drops after tokenising (pycocoevalcap, tokenizer/ptbtokenizer.py): nothing else, so that "!!"
 # stays, and brackets do as well, which the tokeniser spells "-lrb-" where the list has "-LRB-".
@@ -95,7 +97,7 @@ class Vocabulary:
     Raises ValueError if `threshold` or `max_words` is not positive.
     """
 
-    pad, start, end, unk = range(4)
+    pad, start, end, unk = PAD, START, END, UNK
 
     def __init__(self, captions: Iterable[str] = (), threshold: int = 1, max_words: int | None = None) -> None:
         if threshold < 1 or (max_words is not None and max_words < 1):
@@ -158,9 +160,9 @@ class Vocabulary:
         """`encode` for each caption. What was made for the same captions is read again from the folder `cache_dir`."""
         if cache_dir is None:
             return [self.encode(caption, max_words) for caption in captions]
-        digest = sha256(Path(__file__).read_bytes())  # this and NLTK tell how words are split
-        digest.update(json.dumps([nltk_version, self.fingerprint, max_words, list(captions)]).encode())
-        path = Path(cache_dir) / f"captions-{digest.hexdigest()[:16]}.json"
+        key = [TOKENIZER_VERSION, nltk_version, self.fingerprint, max_words, list(captions)]
+        digest = sha256(json.dumps(key).encode()).hexdigest()[:16]
+        path = Path(cache_dir) / f"captions-{digest}.json"
         try:
             encoded = json.loads(path.read_bytes())
             if isinstance(encoded, list) and len(encoded) == len(captions):

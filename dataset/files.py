@@ -1,8 +1,8 @@
 """The one place that writes files: each is there whole or as it was before, whatever happens meanwhile.
 
 Comes in: paths and their content, text or bytes. Goes out: the files, or one sentence that says which could not be
-written, why, and what to do. Also a lock, for what two processes must not do at once. What it does not know: what the
-files mean.
+written, why, and what to do. Also a lock, for what two processes must not do at once. It does not know what the files
+mean.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 STALE = 24 * 3600  # seconds after which nobody is still writing a half
 REASONS = {  # error number: what is wrong, what to do
@@ -67,6 +72,25 @@ def _sweep(path: Path) -> None:
                 half.unlink()
 
 
+def read_dict(path: str | Path) -> dict[str, Any]:
+    """A small JSON file that `write` wrote; {} if it is not there or not whole."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def check_room(folder: Path, need: int, what: str) -> None:
+    """OSError if the folder's disk has less than `need` bytes free; `what` needs them."""
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise OSError(
+            f"{folder}: {what} need {need / 1e9:,.2f} GB, and the disk has {free / 1e9:,.2f} GB free: make room, or "
+            "set DATA to a folder on another disk"
+        )
+
+
 @contextlib.contextmanager
 def explained(path: str | Path) -> Iterator[None]:
     """An error of the system while `path` is written becomes one sentence, still an OSError of the same kind."""
@@ -84,36 +108,21 @@ def explained(path: str | Path) -> Iterator[None]:
 def locked(path: str | Path, waiting: str) -> Iterator[None]:
     """Only one process at a time is inside, by a lock on the file `path`; others print `waiting` and wait.
 
-    The system itself opens the lock when its holder ends, however it ends. The empty file stays.
+    The operating system releases the lock when its holder ends, however it ends. Raises OSError as `explained` tells it
+    if there can be no such file.
     """
+    lock = FileLock(path)
     with explained(path):
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "ab")  # noqa: SIM115
-    with file:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            _lock(file, wait=False)
-        except OSError:
+            lock.acquire(blocking=False)
+        except Timeout:
             print(waiting, flush=True)
-            with explained(path):
-                _lock(file, wait=True)
-        yield  # closing the file opens the lock
-
-
-def _lock(file, wait: bool) -> None:
+            lock.acquire()
     try:
-        import fcntl
-    except ImportError:  # Windows, which asks ten times in ten seconds
-        import msvcrt
-
-        file.seek(0)
-        while True:
-            try:
-                return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-            except OSError:
-                if not wait:
-                    raise
-    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        lock.release()
 
 
 def _settle(folder: Path) -> None:

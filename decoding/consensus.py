@@ -1,61 +1,74 @@
 """Which of several captions would people give? The one most like those they gave to the pictures most alike.
 
 Comes in: a captioner and a loader of the pictures that it learned from. Goes out: a search like those of
-decoding/search.py, which lets a beam propose and the captions of the nearest pictures choose (Devlin et al. 2015,
+decoding/search.py: a beam proposes, and the captions of the nearest pictures choose (Devlin et al. 2015,
 "Exploring nearest neighbor approaches for image captioning"; Mao et al. 2015, "Deep captioning with multimodal
 recurrent neural networks"). What it does not know: text, files, the references of the pictures it captions.
 
 A model ranks by probability, and the likeliest caption is a cautious one. The neighbours tell what people find worth
-saying of such pictures, and add no words of their own: only what the model said stands for election.
+saying of such pictures. They add no words of their own: only captions that the model itself found can be chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from decoding.search import Hypothesis, beam_search
+from data_loader import Batch
+from decoding.beam import beam_search
+from decoding.ensemble import Ensemble
+from decoding.search import Hypothesis, StepwiseDecoder
 from evaluation.cider import CiderD
+from model import Captioner
+from models.modes import eval_mode
 
 
 class Consensus:
     """A search: of all that `beam_search` finds for a picture, the hypothesis that agrees most with its neighbours'
     captions.
 
-    Near is a picture whose mean region points the same way (cosine). Of the captions of the `neighbours` nearest ones
-    a hypothesis is compared with the `most` that are most like it, as some neighbours show something else: its score is
-    their mean CIDEr-D, one reference at a time. An ensemble compares every member's mean region. A picture that is
-    itself among those of `loader` finds its own captions: leave such pictures out of it.
+    Pictures are compared by the cosine of their mean regions; an ensemble compares every member's mean region. Of the
+    captions of the `neighbours` nearest pictures, a hypothesis is scored by its mean CIDEr-D against the `most` that
+    are most like it, one reference at a time, because some neighbours show something else. `loader` must not hold the
+    pictures to be captioned: each would find its own captions.
 
     Raises ValueError if `neighbours` or `most` is not at least 1.
     """
 
     def __init__(
-        self, model: nn.Module, loader: Iterable, neighbours: int = 90, most: int = 125, progress: bool = True
-    ):
+        self,
+        model: Captioner | Ensemble,
+        loader: Iterable[Batch],
+        neighbours: int = 90,
+        most: int = 125,
+        progress: bool = True,
+    ) -> None:
         if min(neighbours, most) < 1:
             raise ValueError(f"neighbours and most must be at least 1, not {neighbours} and {most}")
         self.neighbours, self.most = neighbours, most
-        self.images, captions, directions = [], {}, []
-        device, was_training, _ = next(model.parameters()).device, model.training, model.eval()
-        with torch.inference_mode():
+        self.images: list[int | str] = []
+        captions: dict[int | str, list[list[int]]] = {}
+        directions: list[Tensor] = []
+        device = next(model.parameters()).device
+        with eval_mode(model), torch.inference_mode():
             for batch in tqdm(loader, desc="neighbours", unit="batch", disable=not progress):
                 directions.append(_direction(model.regions(batch.to(device))))
                 for image, said in zip(batch.image_of.tolist(), _words_of(batch), strict=True):
                     captions.setdefault(batch.image_ids[image], []).append(said)
                 self.images += batch.image_ids
-        model.train(was_training)
         self.directions = torch.cat(directions)  # (M, E)
         self.cider = CiderD(captions)
 
-    def __call__(self, decoder: nn.Module, features: Tensor | list[Tensor], **options) -> list[Hypothesis]:
-        """Regions (N, R, E), for an ensemble one of each member, and what `beam_search` takes -> a hypothesis per
-        picture.
+    def __call__(self, decoder: StepwiseDecoder, features: Tensor | list[Tensor], **options: Any) -> list[Hypothesis]:
+        """Regions (N, R, E), or those of an ensemble's members -> one hypothesis per picture.
+
+        `options` are those of `beam_search`.
         """
         found = beam_search(decoder, features, **options)
         return [self.choose(near, of_one) for near, of_one in zip(self.nearest(features), found, strict=True)]
@@ -67,7 +80,7 @@ class Consensus:
         return [[self.images[i] for i in row] for row in rows.tolist()]
 
     def choose(self, near: Sequence[int | str], hypotheses: Sequence[Hypothesis]) -> Hypothesis:
-        """Of some hypotheses the one that the captions of these pictures agree with most; of equals the first."""
+        """The hypothesis that agrees most with the captions of these pictures; of equals the first."""
         scored = []
         for hypothesis in hypotheses:
             alike = sorted(self.cider.alike(near, hypothesis.ids))[-self.most :]
@@ -81,6 +94,6 @@ def _direction(features: Tensor | list[Tensor]) -> Tensor:
     return torch.cat([F.normalize(regions.float().mean(1), dim=1) for regions in every], dim=1)
 
 
-def _words_of(batch) -> list[list[int]]:
-    """The ids of a batch's captions, `<end>` among them: what a hypothesis holds."""
+def _words_of(batch: Batch) -> list[list[int]]:
+    """The ids of a batch's captions, from the first word to `<end>`, as a hypothesis holds them."""
     return [row[1 : length + 1].tolist() for row, length in zip(batch.captions, batch.lengths, strict=True)]

@@ -18,11 +18,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from data_loader import Transform
-from decoding.search import BANNED, START, Hypothesis, beam, sample
-from evaluation.truth import find_object_mentions, grounding
+from decoding.beam import beam
+from decoding.search import BANNED, Hypothesis, sample
+from evaluation.grounding import grounding
+from evaluation.objects import find_object_mentions
+from vocabulary import START
 
 if TYPE_CHECKING:
-    from dataset.coco import Record
+    from dataset.records import Record
     from models.checkpoint import Checkpoint
 
 LIKELIEST = 5  # words shown for each place
@@ -77,6 +80,7 @@ class Exploration:
     ) -> Hypothesis:
         """The caption that begins with the ids `prefix`: by beam search, or drawn at random at a `temperature` above 0.
 
+        Raises ValueError as `beam_search` and `sample` do.
         It may be as long as the captions that the model learned from. Raises ValueError as `beam_search` and `sample`.
         """
         options: dict[str, Any] = {"prefix": tuple(prefix), "max_length": max(self.longest, len(prefix) + 1)}
@@ -102,7 +106,7 @@ class Exploration:
         return self.trace(self.decode(prefix, **how))
 
     def what_if(self, trace: CaptionTrace, place: int, word: int, **how: Any) -> CaptionTrace:
-        """The caption decoded on, as by `caption`, from the words of `trace` before `place` (from 0) and `word`."""
+        """The caption decoded on, as by `caption`, from the words of `trace` before `place` (from 0), then `word`."""
         return self.caption((*trace.ids[:place], word), **how)
 
     def choices(self, trace: CaptionTrace) -> list[list[Choice]]:

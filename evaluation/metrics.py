@@ -1,25 +1,15 @@
 """How good are captions? The field's scores against people's captions, with intervals, and a test of a difference.
 
-Comes in: captions and references as text, by image id. Goes out: BLEU, ROUGE-L and CIDEr-D as COCO's evaluation counts
-them (pycocoevalcap's scorers over `vocabulary.tokenize`, without Java), with 95 % intervals; METEOR and SPICE where
-Java and their data are there; what the captions are like beside that. What it does not know: models, tensors, pictures,
-and whether a caption is true (evaluation/truth.py).
+Comes in: captions and references as words (`tokenized`), by image id. Goes out: BLEU, ROUGE-L and CIDEr-D as COCO's
+evaluation counts them (pycocoevalcap's scorers over `vocabulary.tokenize`, without Java), with 95 % intervals; and what
+the captions are like beside that. What it does not know: models, tensors, pictures, files, and whether a caption is
+true (evaluation/hallucination.py). METEOR and SPICE, which need Java, are in evaluation/official.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +17,7 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from dataset import files
+from evaluation.objects import Tokens
 from vocabulary import tokenize
 
 Id = int | str
@@ -74,12 +64,24 @@ def _bleu(sums: np.ndarray) -> list[np.ndarray]:
     return [precision[..., :n].prod(-1) ** (1 / n) * brevity for n in range(1, 5)]
 
 
-def statistics(captions: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) -> Statistics:
-    """Count what the scores need: captions by image id against all references of these images.
+def tokenized(captions: Mapping[Id, str]) -> dict[Id, list[str]]:
+    """Captions as words, by image id: what all measures here take."""
+    return {image: tokenize(caption) for image, caption in captions.items()}
 
-    Raises ValueError if there are none, or if an image has no reference.
+
+def tokenized_references(references: Mapping[Id, Iterable[str]]) -> dict[Id, list[list[str]]]:
+    """The same for images with several captions each."""
+    return {image: [tokenize(caption) for caption in captions] for image, captions in references.items()}
+
+
+def statistics(captions: Mapping[Id, Tokens], references: Mapping[Id, Sequence[Tokens]]) -> Statistics:
+    """Count what the scores need: captions by image id against all references of these images, both as words.
+
+    Raises ValueError if there are none, or if an image has no reference; TypeError for a text instead of words.
     """
-    said, true = _tokenized(captions, references)
+    checked(captions, references)
+    said = {image: [" ".join(tokens)] for image, tokens in captions.items()}
+    true = {image: [" ".join(tokens) for tokens in references[image]] for image in captions}
     bleu = BleuScorer(n=4)
     for image in said:
         bleu += (said[image][0], true[image])
@@ -93,15 +95,15 @@ def statistics(captions: Mapping[Id, str], references: Mapping[Id, Sequence[str]
     return Statistics(list(said), np.array(rows, float), np.asarray(rouge), np.asarray(cider))
 
 
-def _tokenized(captions: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) -> tuple[dict, dict]:
-    """Captions and references as the scorers want them: image id -> a list of texts, words between single blanks."""
+def checked(captions: Mapping[Id, Tokens], references: Mapping[Id, Sequence[Tokens]]) -> None:
+    """Raises what `statistics` raises."""
     if not captions:
         raise ValueError("there are no captions to score")
-    for image in captions:
+    for image, tokens in captions.items():
         if not references.get(image):
             raise ValueError(f"image {image} has a caption but no references: nothing to score it against")
-    said = {image: [" ".join(tokenize(caption))] for image, caption in captions.items()}
-    return said, {image: [" ".join(tokenize(c)) for c in references[image]] for image in captions}
+        if isinstance(tokens, str) or any(isinstance(reference, str) for reference in references[image]):
+            raise TypeError(f"captions are scored as words, and image {image} has text: use metrics.tokenized")
 
 
 # -------------------------------------------------------------------------------------------------------- intervals
@@ -142,140 +144,25 @@ def describe_difference(name: str, difference: Score) -> str:
     return f"{name}: {difference.value:+.3f} ± {difference.margin:.3f}, {'better' if difference.value > 0 else 'worse'}"
 
 
-# ------------------------------------------------------------------------------------------------- with Java: METEOR
-
-
-_METEOR = """
-meteor = Meteor()
-def evaluated(rows):  # the score of the set with these rows: the last of the lines that come back
-    meteor.meteor_p.stdin.write((" ||| ".join(["EVAL", *rows]) + "\\n").encode())
-    meteor.meteor_p.stdin.flush()
-    return [float(meteor.meteor_p.stdout.readline()) for _ in range(len(rows) + 1)][-1]
-rows = [meteor._stat(said[image][0], true[image]) for image in said]
-draws = np.random.default_rng(0).integers(len(rows), size=(200, len(rows)))
-print(json.dumps([evaluated(rows), 1.96 * np.std([evaluated([rows[i] for i in draw]) for draw in draws])]))
-"""
-_SPICE = """
-score, scores = Spice().compute_score(true, said)
-each = [row["All"]["f"] for row in scores]
-print(json.dumps([float(score), 1.96 * np.std(each) / len(each) ** 0.5]))
-"""
-_HEAD = "import json, sys\nimport numpy as np\nfrom pycocoevalcap.{} import {}\ntrue, said = json.load(sys.stdin)"
-JAVA = {  # what must be there beside pycocoevalcap, and what a process of its own runs
-    "METEOR": ("meteor/meteor-1.5.jar", _HEAD.format("meteor.meteor", "Meteor") + _METEOR),
-    "SPICE": ("spice/lib/stanford-corenlp-3.6.0-models.jar", _HEAD.format("spice.spice", "Spice") + _SPICE),
-}
-
-
-def java_score(
-    name: str, captions: Mapping[Id, str], references: Mapping[Id, Sequence[str]], *, seconds: float = 600
-) -> Score | str:
-    """METEOR or SPICE of a set, by pycocoevalcap and Java in a process of their own; or a line saying what is missing.
-
-    After `seconds` that process and its Java are stopped. SPICE needs Stanford's models (once, over the network:
-    `python -c "from pycocoevalcap.spice.spice import Spice; Spice()"`).
-    """
-    data, program = JAVA[name]
-    if shutil.which("java") is None:
-        return f"{name} needs Java: no `java` was found"
-    home = Path(next(iter(find_spec("pycocoevalcap").submodule_search_locations)))
-    if not (home / data).exists():
-        return f"{name} needs {data} beside pycocoevalcap: it is not there"
-    said, true = _tokenized(captions, references)
-    keys = {image: str(i) for i, image in enumerate(said)}
-    content = json.dumps([{keys[i]: c for i, c in table.items()} for table in (true, said)])
-    child = subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # so that its Java can be stopped with it
-    )
-    try:
-        out, complaint = child.communicate(content, timeout=seconds)
-    except BaseException as error:  # Ctrl-C, too: the child is in a session of its own and does not hear it
-        with contextlib.suppress(ProcessLookupError):  # it may have ended just now
-            if hasattr(os, "killpg"):
-                os.killpg(child.pid, signal.SIGKILL)
-            else:  # Windows, where its Java ends when nobody asks it any more
-                child.kill()
-        child.communicate()
-        if not isinstance(error, subprocess.TimeoutExpired):
-            raise
-        return f"{name} was stopped after {seconds:.0f} seconds"
-    if child.returncode:
-        return f"{name} failed: {complaint.strip().splitlines()[-1] if complaint.strip() else child.returncode}"
-    return Score(*json.loads(out.strip().splitlines()[-1]))
-
-
 # ---------------------------------------------------------------------------------------------- what they are like
 
 
 def caption_statistics(
-    captions: Mapping[Id, str], words: Iterable[str], learned: Iterable[str] = ()
+    captions: Mapping[Id, Tokens], words: Iterable[str], training_captions: Iterable[Tokens] = ()
 ) -> dict[str, float]:
     """What captions are like, whoever they are of: lengths, variety, and what was learned by heart.
 
-    Comes in: captions by image id, the `words` a model could say, the captions it has `learned` from. Goes out: the
-    mean length in words, how many of its words it used, how many never, the share of captions said once only, and the
-    share that is a training caption word for word.
+    Comes in: captions as words, by image id, the `words` that a model could say, and the captions that it was trained
+    on. Goes out: the mean length in words, how many of the words occur and how many never do, the number of different
+    captions as a share of all, and the share that repeats a training caption word for word.
     """
-    said = [tuple(tokenize(caption)) for caption in captions.values()]
-    known, used = set(words), {word for caption in said for word in caption}
-    by_heart = {tuple(tokenize(caption)) for caption in learned}
-    times = Counter(said)
+    said = [tuple(tokens) for tokens in captions.values()]
+    known, used = set(words), {word for tokens in said for word in tokens}
+    by_heart = set(map(tuple, training_captions))
     shares = {
         "mean length": sum(map(len, said)) / len(said),
         "words used": len(used & known),
         "words never used": len(known - used),
-        "distinct captions": len(times) / len(said),
+        "distinct captions": len(set(said)) / len(said),
     }
     return shares | ({"copied from training": sum(c in by_heart for c in said) / len(said)} if by_heart else {})
-
-
-# -------------------------------------------------------------------------------------------------------- results
-
-
-def save_results(path: str | Path, captions: Mapping[Id, str]) -> None:
-    """Captions as COCO's results JSON: what pycocotools' `loadRes` and COCO's evaluation read."""
-    rows = [{"image_id": image, "caption": caption} for image, caption in captions.items()]
-    files.write(path, json.dumps(rows, ensure_ascii=False, indent=0))
-
-
-def load_results(path: str | Path, images: Iterable[Id], *, more: bool = False) -> dict[Id, str]:
-    """Read COCO's results JSON: the caption of every one of these images; with `more` it may hold others, too.
-
-    Raises FileNotFoundError, or a ValueError that says which image is unknown, missing, repeated or without a caption.
-    """
-    try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there are no results at {path}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a results file: {error}") from None
-    if not isinstance(rows, list):
-        raise ValueError(f"{path} is not a results file: it should be a list of objects with image_id and caption")
-    wanted, captions = set(images), {}
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or not _is_id(row.get("image_id")):
-            raise ValueError(f"{path}: entry {number} is not an object with image_id and caption")
-        image = row["image_id"]
-        if more and image not in wanted:
-            continue
-        if image not in wanted:
-            raise ValueError(f"{path}: entry {number} captions image {image}, which is not in this split")
-        if image in captions:
-            raise ValueError(f"{path}: image {image} has two captions, the second is entry {number}")
-        if not tokenize(row["caption"]):
-            raise ValueError(f"{path}: the caption of image {image} (entry {number}) has no words")
-        captions[image] = row["caption"]
-    missing = wanted - captions.keys()
-    if missing:
-        some = ", ".join(map(str, sorted(missing, key=str)[:3]))
-        raise ValueError(f"{path}: {len(missing)} of {len(wanted)} images have no caption, such as {some}")
-    return captions
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)

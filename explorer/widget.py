@@ -19,7 +19,8 @@ import numpy as np
 import traitlets
 from PIL import Image, ImageFilter
 
-from dataset.coco import Record, open_image
+from dataset.pictures import open_image
+from dataset.records import Record
 from decoding.trace import CaptionTrace, Choice, Exploration, grounded_objects
 from figures.attention import overlay
 from figures.pictures import Picture, as_array, data_url
@@ -79,8 +80,8 @@ def explore(
     """The explorer of a captioner, or of several by name, over some pictures.
 
     Comes in: what `checkpoint.load` gives; images as records (their masks can be shown), PIL pictures, uint8 arrays or
+    picture or no such captioner, and as `open_image` for a picture that cannot be read.
     paths; `beside`, the name of a second captioner, shown beside the first. Raises ValueError if there is no
-    picture or no such captioner, and as `coco.open_image` for a picture that cannot be read.
     """
     return Explorer(captioner if isinstance(captioner, Mapping) else {"model": captioner}, images, beside)
 

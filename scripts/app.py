@@ -22,7 +22,7 @@ from pathlib import Path
 from jupyter_server.auth.identity import PasswordIdentityProvider, User
 from tornado.web import HTTPError, RequestHandler
 
-from dataset.coco import DATA
+from dataset.paths import DATA
 from dataset.sample import making
 from scripts import train
 

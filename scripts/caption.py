@@ -15,11 +15,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from dataset.coco import open_image
+from dataset.pictures import open_image
 from decoding.trace import CaptionTrace, Exploration
 from figures.attention import attention_figure, attention_film, attention_mass
-from model import best_device
 from models import checkpoint
+from models.devices import best_device
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_loader import Transform, get_loader
-from dataset import coco, files
+from dataset import files
+from dataset.loading import load_records
+from dataset.records import Record
 from decoding.search import decode
 from figures.curves import training_curves
-from model import best_device
 from models import checkpoint
+from models.devices import best_device
 from scripts import evaluate, train
 from training import config
 
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         results[name] = (run, json.loads((run / "history.json").read_text(encoding="utf-8")), scores)
     stem = folder / "-".join(options.presets)
     training_curves({name: history for name, (_, history, _) in results.items()}).savefig(f"{stem}.png")
-    records = coco.load(options.dataset, options.split)[:SHOWN]
+    records = load_records(options.dataset, options.split)[:SHOWN]
     runs = [run for run, *_ in results.values()]
     table = [*scores_table(results), "", *captions_table(records, runs, options.device)]
     files.write(stem.with_suffix(".md"), "\n".join(table) + "\n")
@@ -75,7 +77,7 @@ def scores_table(results: dict[str, tuple[Path, list[dict], dict]]) -> list[str]
     return lines
 
 
-def captions_table(records: list[coco.Record], runs: list[Path], device: str) -> list[str]:
+def captions_table(records: list[Record], runs: list[Path], device: str) -> list[str]:
     """What a person and the models say of the same pictures."""
     lines = ["| picture | a person | " + " | ".join(run.name for run in runs) + " |", "|---" * (2 + len(runs)) + "|"]
     said = []

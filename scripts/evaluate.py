@@ -20,21 +20,28 @@ from pathlib import Path
 import torch
 
 from data_loader import Transform, get_loader
-from dataset import coco, files
+from dataset import files
+from dataset.loading import load_records
+from dataset.records import Record
+from decoding.beam import beam
 from decoding.consensus import Consensus
-from decoding.search import Ensemble, Hypothesis, beam, decode, greedy, sample
-from evaluation import metrics
-from evaluation.truth import count_accuracy, grounding, hallucination, relation_accuracy, truthfulness
-from model import best_device
+from decoding.ensemble import Ensemble
+from decoding.search import Hypothesis, decode, greedy, sample
+from evaluation import metrics, official, results
+from evaluation.grounding import grounding
+from evaluation.hallucination import hallucination
+from evaluation.truth import count_accuracy, relation_accuracy, truthfulness
 from models import checkpoint
+from models.devices import best_device, best_precision
 from scripts.page import captions_page
 from scripts.train import count, home_of, part_of, pictures, records_of
 from training import config
 from training.features import fingerprint
-from training.loop import best_precision, evaluate
-from vocabulary import Vocabulary
+from training.loop import evaluate
+from vocabulary import SPECIALS, Vocabulary, tokenize
 
 Captions = dict[int | str, str]
+Words = dict[int | str, list[str]]
 
 
 def main(arguments: Sequence[str] | None = None) -> dict:
@@ -43,17 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     part = options.limit is not None  # then files may caption more images than are measured
     if options.results:
         scores, stem = {}, Path(options.results).with_suffix("")
-        records = coco.load(options.dataset, options.split)[: options.limit]
-        captions = metrics.load_results(options.results, (record.image_id for record in records), more=part)
+        records = load_records(options.dataset, options.split)[: options.limit]
+        captions = results.load(options.results, (record.image_id for record in records), more=part)
+        words = metrics.tokenized(captions)
     else:
         stem = Path(options.out or options.checkpoint[0]) / f"captions-{options.split}"
-        scores, captions, records = say(options, Path(f"{stem}.json"))
-    references = {record.image_id: record.captions for record in records}
-    measured = metrics.statistics(captions, references)
+        scores, captions, words, records = say(options, Path(f"{stem}.json"))
+    references = metrics.tokenized_references({record.image_id: record.captions for record in records})
+    measured = metrics.statistics(words, references)
     with_margins = metrics.bootstrap(measured)
-    scores |= {name: score.value for name, score in with_margins.items()} | about_objects(captions, records)
-    for name in metrics.JAVA if options.java else ():
-        outcome = metrics.java_score(name, captions, references, seconds=options.java)
+    scores |= {name: score.value for name, score in with_margins.items()} | about_objects(words, references, records)
+    for name in official.DATA if options.java else ():
+        outcome = official.java_score(name, words, references, seconds=options.java)
         if isinstance(outcome, str):
             print(outcome)
         else:
@@ -62,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         margin = f" ± {with_margins[name].margin:.3f}" if name in with_margins else ""
         print(f"{name:22} {value:.3f}{margin}" if isinstance(value, float) else f"{name:22} {value}")
     if options.against:
-        other = metrics.statistics(metrics.load_results(options.against, captions, more=part), references)
+        others = metrics.tokenized(results.load(options.against, captions, more=part))
+        other = metrics.statistics(others, references)
         print(f"against {options.against}:")
         for name, difference in metrics.bootstrap(measured, other).items():
             print(" ", metrics.describe_difference(name, difference))
@@ -76,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     return scores
 
 
-def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[coco.Record]]:
+def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, Words, list[Record]]:
     """Caption the split with the model, or the ensemble; what only a model can be asked is measured here.
 
     The captions are in `file` as soon as they are said: nothing that fails later can lose them.
@@ -96,9 +105,9 @@ def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[c
         if any(parted(other, dataset) != parted(first, dataset) for other in settings):
             raise ValueError("these checkpoints held out different pictures: give one alone, or --split val or test")
         held = {record.image_id for record in records_of(parted(first, dataset))[1]}
-        records = [record for record in coco.load(dataset, "train") if record.image_id in held]
+        records = [record for record in load_records(dataset, "train") if record.image_id in held]
     else:
-        records = coco.load(dataset, options.split)
+        records = load_records(dataset, options.split)
     records = records[: options.limit]
     longest = first.get("caption_words", 20)
     part = options.limit is not None or options.split == "held-out"
@@ -110,11 +119,14 @@ def say(options: argparse.Namespace, file: Path) -> tuple[dict, Captions, list[c
     scores = {"images": len(records), "perplexity": evaluate(model, loader, device, best_precision(device))}
     said = decode(model, loader, search, max_length=options.max_length or longest + 1, **how)
     captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
-    metrics.save_results(file, captions)
-    learned = [caption for of_one in settings for caption in learned_by(of_one, dataset)]
+    results.save(file, captions)
+    words = metrics.tokenized(captions)
+    learned = [tokenize(caption) for of_one in settings for caption in learned_by(of_one, dataset)]
     scores |= {"unfinished": sum(not hypothesis.finished for hypothesis in said.values()) / len(said)}
-    scores |= metrics.caption_statistics(captions, vocabulary.words[4:], learned) | pointing(said, records, vocabulary)
-    return scores, captions, records
+    scores |= metrics.caption_statistics(words, vocabulary.words[len(SPECIALS) :], learned) | pointing(
+        said, records, vocabulary
+    )
+    return scores, captions, words, records
 
 
 def parted(settings: dict, dataset: str) -> config.Config:
@@ -132,13 +144,13 @@ def learned_by(settings: dict, dataset: str) -> list[str]:
         return []
 
 
-def learned_from(settings: dict, dataset: str) -> list[coco.Record]:
+def learned_from(settings: dict, dataset: str) -> list[Record]:
     """The pictures of a dataset that a model of these settings learned from."""
     cfg = parted(settings, dataset)
     return part_of(records_of(cfg)[0][: settings.get("limit")], settings.get("subset"), cfg.seed)
 
 
-def seen_by(encoders: list, records: list[coco.Record], dataset: str, device: torch.device, part: bool) -> dict:
+def seen_by(encoders: list, records: list[Record], dataset: str, device: torch.device, part: bool) -> dict:
     """What a loader serves to all of these encoders: cached features if they are one and the same, else pictures."""
     if len({fingerprint(encoder) for encoder in encoders}) == 1:
         return pictures(records, encoders[0], home_of(dataset), best_precision(device), part=part)
@@ -159,7 +171,7 @@ def search_of(options: argparse.Namespace) -> tuple:
     return beam, rules | {"num_beams": options.num_beams, "length_penalty": options.length_penalty}
 
 
-def among_neighbours(model, loaded: list, settings: dict, captioned: list[coco.Record], options) -> Consensus:
+def among_neighbours(model, loaded: list, settings: dict, captioned: list[Record], options) -> Consensus:
     """A search among the pictures that a model of these settings learned from, less those that are captioned."""
     dataset, out = settings.get("dataset", "sample"), {record.path.resolve() for record in captioned}
     learned = learned_from(settings, dataset)
@@ -177,11 +189,13 @@ def among_neighbours(model, loaded: list, settings: dict, captioned: list[coco.R
     )
 
 
-def about_objects(captions: Captions, records: list[coco.Record]) -> dict[str, float]:
+def about_objects(
+    captions: Words, references: dict[int | str, list[list[str]]], records: list[Record]
+) -> dict[str, float]:
     """What captions name against what is annotated: shares, 0 to 1; nothing where nothing is annotated."""
     if not any(record.instances for record in records):
         return {}
-    h = hallucination(captions, records)
+    h = hallucination(captions, references, records)
     scores = {"CHAIR-i": h.chair_i, "CHAIR-s": h.chair_s, "object recall": h.recall, "objects named": h.mentions}
     if not any("color" in instance.attributes for record in records for instance in record.instances):
         return scores
@@ -195,7 +209,7 @@ def about_objects(captions: Captions, records: list[coco.Record]) -> dict[str, f
     return scores
 
 
-def pointing(said: dict[int | str, Hypothesis], records: list[coco.Record], vocabulary: Vocabulary) -> dict[str, float]:
+def pointing(said: dict[int | str, Hypothesis], records: list[Record], vocabulary: Vocabulary) -> dict[str, float]:
     """Where attention's peak lies when a caption names something that is annotated. Shares, 0 to 1."""
     looks = []
     for record in records:

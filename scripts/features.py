@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from dataset import coco
-from model import EncoderCNN, best_device
+from dataset.loading import load_records
+from model import EncoderCNN
+from models.devices import best_device, best_precision
 from scripts.train import count, home_of
 from training import config
 from training.features import extract, file_of
-from training.loop import best_precision
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--views", type=count, default=1, help="so many of each training picture (default: 1)")
     parser.add_argument("--limit", type=count, help="only the first so many images of each split")
     options = parser.parse_args(arguments)
-    records = coco.load(options.dataset, instances=False)
+    records = load_records(options.dataset, instances=False)
     device = best_device(options.device)
     weights = None if options.weights == "none" else options.weights
     encoder = EncoderCNN(options.encoder, weights, options.image_size, options.grid, finetune=0).to(device)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dataset.coco import Record, open_image
+from dataset.pictures import open_image
+from dataset.records import Record
 from figures.pictures import data_url
 
 SHOWN, WIDEST = 6, 240  # pictures in a row of the page, their longer side in pixels

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset.coco import DATA
-from dataset.sample.drawing import UNITS
+from dataset.paths import DATA
+from dataset.sample.canvas import UNITS
 from dataset.sample.making import make
 
 

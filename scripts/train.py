@@ -21,17 +21,20 @@ import numpy as np
 import torch
 
 from data_loader import Transform, get_loader
-from dataset import coco, files
+from dataset import files, paths
+from dataset.loading import load_records
+from dataset.records import Record, fingerprint
 from decoding.search import decode, greedy
+from evaluation import metrics
 from evaluation.cider import CiderD
-from evaluation.metrics import statistics
 from figures.curves import training_curves
-from model import Captioner, EncoderCNN, best_device
+from model import Captioner, EncoderCNN
 from models import checkpoint
 from models.decoders import DECODERS
+from models.devices import best_device, best_precision
 from training import config
 from training.features import extract, file_of
-from training.loop import TrainingConfig, best_precision, fit
+from training.loop import TrainingConfig, fit
 from training.pretraining import WordDetector, fit_detector
 from training.self_critical import SelfCritical
 from vocabulary import SPECIALS, Vocabulary
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         "settings": dataclasses.asdict(cfg),
         "seed": cfg.seed,
         "limit": options.limit,
-        "dataset": coco.fingerprint(train),
+        "dataset": fingerprint(train),
         "versions": {name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
     }
 
@@ -116,10 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> Path:
                 flush=True,
             )
 
+        by_cider = cfg.select_on == "cider"
+        references = metrics.tokenized_references({r.image_id: r.captions for r in val if by_cider})
+
         def cider(model: Captioner) -> float:
             said = decode(model, loaders[1], greedy, max_length=cfg.caption_words + 1)
-            captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
-            return float(statistics(captions, {r.image_id: r.captions for r in val}).scores()["CIDEr-D"])
+            captions = metrics.tokenized({image: vocabulary.decode(h.ids) for image, h in said.items()})
+            return float(metrics.statistics(captions, references).scores()["CIDEr-D"])
 
         extra_loss = None
         if cfg.self_critical:
@@ -161,11 +167,11 @@ def home_of(dataset: str) -> Path:
     return Path("runs") / Path(dataset).name
 
 
-def records_of(cfg: config.Config) -> tuple[list[coco.Record], list[coco.Record]]:
+def records_of(cfg: config.Config) -> tuple[list[Record], list[Record]]:
     """What to train and what to validate on: two splits, or the training split less those of its pictures held out."""
-    train = coco.load(cfg.dataset, "train", instances=False)
+    train = load_records(cfg.dataset, "train", instances=False)
     if cfg.hold_out is None:
-        return train, coco.load(cfg.dataset, "val", instances=False)
+        return train, load_records(cfg.dataset, "val", instances=False)
     if not 0 < cfg.hold_out < len(train):
         raise ValueError(
             f"--hold-out takes 1 to {len(train) - 1} of the {len(train)} training pictures, not {cfg.hold_out}"
@@ -174,7 +180,7 @@ def records_of(cfg: config.Config) -> tuple[list[coco.Record], list[coco.Record]
     return [r for i, r in enumerate(train) if i not in held], [r for i, r in enumerate(train) if i in held]
 
 
-def part_of(records: list[coco.Record], captions: int | None, seed: int) -> list[coco.Record]:
+def part_of(records: list[Record], captions: int | None, seed: int) -> list[Record]:
     """Records at random, in their order, until they have so many captions; all for None."""
     if captions is None:
         return records
@@ -183,9 +189,9 @@ def part_of(records: list[coco.Record], captions: int | None, seed: int) -> list
     return [records[i] for i in sorted(order[: np.searchsorted(total, captions) + 1])]
 
 
-def words_of(cfg: config.Config, train: list[coco.Record]) -> Vocabulary:
+def words_of(cfg: config.Config, train: list[Record]) -> Vocabulary:
     """The dataset's own vocabulary.json if it has one (scripts.convert writes it), else that of the captions."""
-    own = coco.find(cfg.dataset) / "vocabulary.json"
+    own = paths.find(cfg.dataset) / "vocabulary.json"
     if own.is_file():
         return Vocabulary.load(own)
     vocabulary = Vocabulary((c for record in train for c in record.captions), cfg.threshold, cfg.max_words)
@@ -220,7 +226,7 @@ def learn_to_see(train, vocabulary: Vocabulary, cfg: config.Config, path: Path, 
 
 
 def pictures(
-    records: list[coco.Record],
+    records: list[Record],
     encoder: EncoderCNN,
     folder: Path,
     precision,

@@ -1,5 +1,6 @@
 """Fixtures that several tests share."""
 
+import inspect
 import json
 import os
 import re
@@ -16,8 +17,9 @@ import torch
 from bs4 import BeautifulSoup
 from PIL import Image, ImageDraw
 
-from dataset.coco import Record, load
-from model import Captioner, DecoderRNN, EncoderCNN
+from dataset.loading import load_records
+from dataset.records import Record
+from model import AttentionDecoder, Captioner, Decoder, DecoderRNN, EncoderCNN
 from models.checkpoint import Checkpoint
 from vocabulary import Vocabulary
 
@@ -95,7 +97,7 @@ def tiny_coco(tmp_path: Path) -> Path:
 @pytest.fixture
 def records(tiny_coco: Path) -> dict[str, list[Record]]:
     """The tiny dataset's records, by split."""
-    return {split: load(tiny_coco, split) for split in ("train", "val", "test")}
+    return {split: load_records(tiny_coco, split) for split in ("train", "val", "test")}
 
 
 @pytest.fixture
@@ -106,13 +108,18 @@ def vocabulary(records: dict[str, list[Record]]) -> Vocabulary:
 
 @pytest.fixture
 def captioner(vocabulary: Vocabulary) -> Callable[..., Captioner]:
-    """Builds a tiny captioner of pictures of 32 pixels, 2 x 2 regions: `captioner(seed, …, **decoder)`."""
+    """Builds a tiny captioner of pictures of 32 pixels, 2 x 2 regions: `captioner(seed, …, **decoder)`.
 
-    def build(seed: int = 0, finetune: int | None = None, kind: type = DecoderRNN, **decoder) -> Captioner:
+    With `attention="none"` its decoder is a DecoderRNN, else an AttentionDecoder or of the `kind` that is asked for.
+    """
+
+    def build(seed: int = 0, finetune: int | None = None, kind: type[Decoder] | None = None, **options) -> Captioner:
         torch.manual_seed(seed)
         encoder = EncoderCNN("small", image_size=32, grid=2, finetune=finetune)
-        sizes = {"word_size": 8, "hidden_size": 16, "attention_size": 8, "dropout": 0.0}
-        return Captioner(encoder, kind(len(vocabulary), encoder.feature_size, **(sizes | decoder)))
+        kind = kind or (DecoderRNN if options.get("attention") == "none" else AttentionDecoder)
+        options = {"word_size": 8, "hidden_size": 16, "attention_size": 8, "dropout": 0.0} | options
+        known = {name: value for name, value in options.items() if name in inspect.signature(kind).parameters}
+        return Captioner(encoder, kind(len(vocabulary), encoder.feature_size, **known))
 
     return build
 

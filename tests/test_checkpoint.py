@@ -10,9 +10,8 @@ from conftest import Malicious
 
 from data_loader import Transform, get_loader
 from decoding.search import decode
-from model import Captioner, DecoderRNN, EncoderCNN
+from model import AttentionDecoder, Captioner, EncoderCNN, SpatialDecoder
 from models.checkpoint import VERSION, RunCheckpoint, load, save
-from models.decoders import SpatialDecoder
 from vocabulary import Vocabulary
 
 
@@ -31,7 +30,7 @@ def folder(captioner, vocabulary, tmp_path) -> Path:
 
 @pytest.mark.parametrize("finetune", [0, 1, None])
 @pytest.mark.parametrize(
-    "decoder", [{"attention": "none", "project": 5}, {"cell": "gru", "gate": True}, {"kind": SpatialDecoder}]
+    "decoder", [{"attention": "none"}, {"project": 5}, {"cell": "gru", "gate": True}, {"kind": SpatialDecoder}]
 )
 def test_a_checkpoint_says_the_same_captions(captioner, records, vocabulary, tmp_path, finetune, decoder):
     model = captioner(finetune=finetune, dropout=0.5, **decoder)
@@ -56,7 +55,7 @@ def test_a_frozen_torchvision_encoder_needs_neither_its_file_nor_the_network(tmp
     weights = tmp_path / "mobilenet.pth"
     torch.save(torchvision.models.mobilenet_v2().state_dict(), weights)
     encoder = EncoderCNN("mobilenet_v2", weights, image_size=64)
-    model = Captioner(encoder, DecoderRNN(len(vocabulary), encoder.feature_size, 8, 8, 8)).eval()
+    model = Captioner(encoder, AttentionDecoder(len(vocabulary), encoder.feature_size, 8, 8, 8)).eval()
     save(tmp_path / "run", model, vocabulary)
     weights.unlink()
     again = load(tmp_path / "run").model

@@ -10,10 +10,12 @@ import torch
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from dataset import coco
+from dataset.loading import load_records
+from dataset.pictures import open_image
+from dataset.records import fingerprint
 from dataset.sample import making
 from decoding.consensus import Consensus
-from evaluation import metrics
+from evaluation import results
 from models import checkpoint
 from scripts import caption, compare, convert, evaluate, presets, train
 from training import config
@@ -42,7 +44,7 @@ def test_the_checkpoint_says_where_it_comes_from(folder):
     quick = [*QUICK, "--preset", "lstm", "--epochs", "1"]
     run = train.main([*quick, "--seed", "3"])
     metadata = checkpoint.load(run).metadata
-    assert metadata["seed"] == 3 and metadata["dataset"] == coco.fingerprint(coco.load("sample", "train"))
+    assert metadata["seed"] == 3 and metadata["dataset"] == fingerprint(load_records("sample", "train"))
     assert metadata["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     with pytest.raises(ValueError, match="holds a run of another dataset, seed or settings: delete it or choose"):
         train.main([*quick, "--seed", "4"])
@@ -56,7 +58,7 @@ def test_a_threshold_that_no_word_reaches_is_refused(folder):
 
 
 def test_a_subset_is_whole_pictures_at_random(folder):
-    records = coco.load("sample", "train")
+    records = load_records("sample", "train")
     part = train.part_of(records, 12, seed=1)
     assert len(part) == 3 and part == sorted(part, key=records.index)
     assert part == train.part_of(records, 12, seed=1) != train.part_of(records, 12, seed=2)
@@ -77,7 +79,7 @@ def test_evaluate_measures_and_writes(folder, capsys):
     assert json.loads((run / "scores-val.json").read_text()) == scores
     out = capsys.readouterr().out
     assert all(name in out for name in ("perplexity", "BLEU-4", "CIDEr-D", "CHAIR-i", " ± "))
-    captions = metrics.load_results(run / "captions-val.json", [r.image_id for r in coco.load("sample", "val")])
+    captions = results.load(run / "captions-val.json", [r.image_id for r in load_records("sample", "val")])
     page = (run / "captions-val.html").read_text()
     assert page.count("data:image/jpeg") == 9 and "http" not in page  # three best, worst, by chance: all of them
     assert all(html.escape(caption) in page for caption in captions.values())
@@ -99,13 +101,13 @@ def test_an_evaluation_needs_no_training_pictures_and_no_sizes_and_keeps_its_cap
     (run / "captions-val.json").unlink()
     with pytest.raises(ValueError, match=r"The mask of this .* is damaged"):
         evaluate.main(["--checkpoint", str(run)])
-    metrics.load_results(run / "captions-val.json", [r.image_id for r in coco.load("sample", "val")])
+    results.load(run / "captions-val.json", [r.image_id for r in load_records("sample", "val")])
 
 
 def test_results_of_anyone_are_measured_and_compared(folder, capsys):
-    records = coco.load("sample", "val")
+    records = load_records("sample", "val")
     for name, which in (("people.1", 0), ("people.2", 1)):
-        metrics.save_results(folder / f"{name}.json", {r.image_id: f'"{r.captions[which]}"' for r in records})
+        results.save(folder / f"{name}.json", {r.image_id: f'"{r.captions[which]}"' for r in records})
     how = ["--dataset", "sample", "--results", str(folder / "people.1.json")]
     scores = evaluate.main([*how, "--against", str(folder / "people.2.json")])
     assert scores["BLEU-1"] == pytest.approx(1) and scores["CHAIR-i"] == 0  # the references hold the captions
@@ -128,7 +130,7 @@ def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
     assert alone["images"] == 3 and both["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-3)  # twins
     assert "CHAIR-i" in alone and "true pairs" in alone
     held = {row["image_id"] for row in json.loads((folder / "both/captions-held-out.json").read_text())}
-    assert held < {record.image_id for record in coco.load("sample", "train")}
+    assert held < {record.image_id for record in load_records("sample", "train")}
     learned, validated = train.records_of(config.for_dataset("sample", "lstm", {"hold_out": "3", "seed": "5"}))
     assert {r.image_id for r in validated} == held and len(learned) == 5 and not held & {r.image_id for r in learned}
     settings = checkpoint.load(runs[0]).metadata["settings"]
@@ -158,7 +160,7 @@ def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_capti
     how = ["--checkpoint", run, "--consensus", "9"]
     assert evaluate.main([*how, "--split", "held-out"])["images"] == len(held)
     evaluate.main([*how, "--split", "train", "--limit", "7", "--dataset", str(Path("data/sample").absolute())])
-    first = {record.image_id for record in coco.load("sample", "train")[:7]}
+    first = {record.image_id for record in load_records("sample", "train")[:7]}
     assert set(made[0].images) == {r.image_id for r in learned} and made[0].neighbours == 9
     assert set(made[1].images) == {r.image_id for r in learned} - first
     with pytest.raises(
@@ -171,7 +173,7 @@ def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_capti
     assert "--consensus chooses among what a beam finds" in capsys.readouterr().err
     few = str(train.main([*QUICK, "--preset", "lstm", "--limit", "4", "--name", "few"]))
     evaluate.main(["--checkpoint", few, "--consensus", "9"])
-    assert set(made[-1].images) == {record.image_id for record in coco.load("sample", "train")[:4]}
+    assert set(made[-1].images) == {record.image_id for record in load_records("sample", "train")[:4]}
 
 
 def test_a_run_learns_from_several_views_of_its_pictures(folder, monkeypatch):
@@ -239,7 +241,7 @@ def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys, monkey
     table = compare.main(["rnn", "lstm", "attention_lstm", *QUICK]).read_text()
     rows = [line for line in table.splitlines() if line.startswith(("| rnn", "| lstm", "| attention_lstm"))]
     assert len(rows) == 3 and "perplexity" in table and "a person" in table
-    names = [record.path.name for record in coco.load("sample", "val")]
+    names = [record.path.name for record in load_records("sample", "val")]
     assert all(name in table for name in names)
     assert Image.open("runs/sample/compare/rnn-lstm-attention_lstm.png").width > 300
     eyes = [checkpoint.load(f"runs/sample/compare/{name}").model.encoder.state_dict() for name in ("rnn", "lstm")]
@@ -286,10 +288,10 @@ def test_coco_pt_becomes_a_dataset_and_trains(coco_pt, tmp_path, monkeypatch):
     assert vocabulary.words == ["<pad>", "<start>", "<end>", "<unk>", *WORDS[4:]]
     content = torch.load(coco_pt, weights_only=True)
     for split, captions in CAPTIONS.items():
-        records = coco.load("eecs", split)
+        records = load_records("eecs", split)
         assert [[*vocabulary.encode(r.captions[0]), 0, 0][:6] for r in records] == captions
         for record, picture in zip(records, content[f"{split}_images"], strict=True):
-            assert np.array_equal(np.asarray(coco.open_image(record.path)), picture.permute(1, 2, 0).numpy())
+            assert np.array_equal(np.asarray(open_image(record.path)), picture.permute(1, 2, 0).numpy())
     run = train.main(
         ["--dataset", "eecs", "--preset", "attention_lstm", "--weights", "none", "--epochs", "1", "--hidden-size", "16"]
     )

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from data_loader import Transform, get_loader
-from dataset.coco import open_image
+from dataset.pictures import open_image
 from model import EncoderCNN
 from training.features import Features, extract
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import LONG
 
-from training.loop import best_precision
+from models.devices import best_precision
 
 ROOT = Path(__file__).parents[1]
 KILLS = 50 if LONG else 5

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from data_loader import Batch, Transform, get_loader
-from dataset import coco
+from dataset.loading import load_records
 from dataset.sample import making
 from decoding.search import greedy
 from model import Captioner, EncoderCNN
@@ -118,7 +118,7 @@ def eight(tmp_path_factory):
     """Eight scenes of the drawn sample, their captions different from each other."""
     folder = tmp_path_factory.mktemp("eight") / "sample"
     making.make(folder, train=12, val=1, test=1)
-    records = coco.load(folder, "train", instances=False)
+    records = load_records(folder, "train", instances=False)
     return list({r.captions[0]: r for r in records}.values())[:8]
 
 

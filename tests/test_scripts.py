@@ -73,14 +73,20 @@ def test_faulty_pictures_are_answered_by_a_sentence_each(folder, capsys):
 
 
 def test_a_model_without_attention_draws_what_it_needs_to_see(folder, capsys):
-    train.main([*QUICK, "--decoder", "DecoderRNN", "--attention", "none"])
+    known = [
+        part
+        for name, value in (SMALL | SHORT).items()
+        if name != "attention-size"
+        for part in (f"--{name}", str(value))
+    ]
+    train.main([*known, "--decoder", "DecoderRNN"])
     picture = next((folder / "data/sample/test").iterdir())
     caption.main([str(picture), "--figure", "look.png"])
     assert "no attention" in capsys.readouterr().out and Image.open("look.png").width > 100
 
 
 def test_an_unknown_decoder_is_named(folder):
-    with pytest.raises(SystemExit, match="unknown decoder 'Rnn': take one of DecoderRNN, SpatialDecoder"):
+    with pytest.raises(SystemExit, match="unknown decoder 'Rnn': take one of DecoderRNN, AttentionDecoder"):
         train.main([*QUICK, "--decoder", "Rnn"])
 
 

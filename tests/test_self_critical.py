@@ -8,13 +8,13 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from data_loader import Transform, get_loader
-from decoding.search import BANNED, END, START, decode, greedy
+from decoding.search import BANNED, decode, greedy
 from evaluation.cider import CiderD
-from evaluation.metrics import statistics
+from evaluation.metrics import statistics, tokenized, tokenized_references
 from models.checkpoint import RunCheckpoint
 from training.loop import TrainingConfig, fit
 from training.self_critical import SelfCritical
-from vocabulary import tokenize
+from vocabulary import END, START
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def loader(records, vocabulary):
 
 def test_the_reward_is_the_official_cider_d(records):
     every = [record for split in records.values() for record in split]
-    captions = {r.image_id: every[(i * 5) % len(every)].captions[i % 5] for i, r in enumerate(every)}
-    references = {r.image_id: r.captions[: 1 + i % 5] for i, r in enumerate(every)}
+    captions = tokenized({r.image_id: every[(i * 5) % len(every)].captions[i % 5] for i, r in enumerate(every)})
+    references = tokenized_references({r.image_id: r.captions[: 1 + i % 5] for i, r in enumerate(every)})
     official = statistics(captions, references)
-    cider = CiderD({image: [tokenize(c) for c in of_image] for image, of_image in references.items()})
-    scores = [cider(image, tokenize(captions[image])) for image in official.ids]
+    cider = CiderD(references)
+    scores = [cider(image, captions[image]) for image in official.ids]
     assert scores == pytest.approx(official.cider.tolist(), abs=1e-9)
     assert len(set(scores)) > 5 and max(scores) > 1
 

@@ -22,8 +22,9 @@ import pytest
 import torch
 from conftest import Malicious
 
-from dataset import coco, files
-from evaluation import metrics
+from dataset import files
+from dataset.loading import load_records
+from evaluation import results
 from model import EncoderCNN
 from models import checkpoint
 from scripts import app, convert
@@ -89,9 +90,9 @@ READERS = {  # what is replaced by a pickle: who reads it, given the file and a 
     "coco.pt": lambda file, model: convert.main([str(file), str(file.parent / "made")]),
     "train.npy": lambda file, model: Features(file)[1],
     "train.json": lambda file, model: Features(file.with_suffix(".npy")),
-    "results.json": lambda file, model: metrics.load_results(file, [1]),
-    "dataset_coco.json": lambda file, model: coco.load(file.parent),
-    "captions.txt": lambda file, model: coco.load(file.parent),
+    "results.json": lambda file, model: results.load(file, [1]),
+    "dataset_coco.json": lambda file, model: load_records(file.parent),
+    "captions.txt": lambda file, model: load_records(file.parent),
 }
 
 
@@ -260,7 +261,7 @@ def test_file_names_in_annotations_cannot_leave_the_folder(tmp_path, name):
     (tmp_path / "table/captions.txt").write_text(f"image,caption\n{name},a cat\n")
     for layout in ("coco", "karpathy", "table"):
         with pytest.raises(ValueError, match="leads out of the dataset's folder"):
-            coco.load(tmp_path / layout)
+            load_records(tmp_path / layout)
 
 
 # --- servers

@@ -1,11 +1,15 @@
 """What a user relies on when words become ids and ids words."""
 
+import importlib
 import json
 import random
+import sys
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
-from vocabulary import SPECIALS, Vocabulary, _split_treebank, tokenize
+from vocabulary import END, PAD, SPECIALS, START, TOKENIZER_VERSION, UNK, Vocabulary, _split_treebank, tokenize
 
 CAPTIONS = ["A dog runs.", "a dog sleeps", "The dog runs, and the cat sleeps!", "a bird"]
 
@@ -13,32 +17,32 @@ CAPTIONS = ["A dog runs.", "a dog sleeps", "The dog runs, and the cat sleeps!", 
 # --- words
 
 
-@pytest.mark.parametrize(
-    ("caption", "words"),
-    [
-        ("A man riding a wave on top of a surfboard.", "a man riding a wave on top of a surfboard"),
-        ("  Two dogs,one cat , and a bird . \n", "two dogs one cat and a bird"),
-        ("The dog's bowl isn't full", "the dog 's bowl is n't full"),
-        ("It cannot fly; it's gonna fall", "it can not fly it 's gon na fall"),
-        ("Cannot wanna gotta gimme lemme", "can not wan na got ta gim me lem me"),
-        ('A sign says "stop" (in red) - really?!', "a sign says stop -lrb- in red -rrb- really ?!"),
-        ("The dog\u2019s \u201cred\u201d bowl", "the dog 's red bowl"),
-        ("A black-and-white t-shirt at 6:53, 3,000 people", "a black-and-white t-shirt at 6:53 3,000 people"),
-        ("A cat. It sleeps... on a mat..", "a cat it sleeps on a mat"),
-        ("Mr. Smith on Chapel St. in the U.S. at 5 p.m.", "mr. smith on chapel st. in the u.s. at 5 p.m."),
-        ("A caf\u00e9 & bar", "a caf\u00e9 & bar"),
-        ("", ""),
-        (" .! ? \n", ""),
-        # where Stanford's lexer and NLTK's differ; Java says these, too (test_metrics.py asks it)
-        ("Cars on Sunset Blvd.", "cars on sunset blvd."),
-        ("Fruit, bunches of bananas, etc. in a bowl", "fruit bunches of bananas etc. in a bowl"),
-        ("a walkie- talkie on a tree -lined street", "a walkie talkie on a tree lined street"),
-        ("Leaning over a fence/ An AT&T sign and/or a box", "leaning over a fence / an at&t sign and/or a box"),
-        ("The time is 1:42pm, not 2pm", "the time is 1:42 pm not 2pm"),
-        ("Thanks!!! A dog.. a cat??", "thanks !!! a dog a cat ??"),
-        ("He tries to .hit [the] ball", "he tries to hit -lsb- the -rsb- ball"),
-    ],
-)
+TOKENIZED = [
+    ("A man riding a wave on top of a surfboard.", "a man riding a wave on top of a surfboard"),
+    ("  Two dogs,one cat , and a bird . \n", "two dogs one cat and a bird"),
+    ("The dog's bowl isn't full", "the dog 's bowl is n't full"),
+    ("It cannot fly; it's gonna fall", "it can not fly it 's gon na fall"),
+    ("Cannot wanna gotta gimme lemme", "can not wan na got ta gim me lem me"),
+    ('A sign says "stop" (in red) - really?!', "a sign says stop -lrb- in red -rrb- really ?!"),
+    ("The dog\u2019s \u201cred\u201d bowl", "the dog 's red bowl"),
+    ("A black-and-white t-shirt at 6:53, 3,000 people", "a black-and-white t-shirt at 6:53 3,000 people"),
+    ("A cat. It sleeps... on a mat..", "a cat it sleeps on a mat"),
+    ("Mr. Smith on Chapel St. in the U.S. at 5 p.m.", "mr. smith on chapel st. in the u.s. at 5 p.m."),
+    ("A caf\u00e9 & bar", "a caf\u00e9 & bar"),
+    ("", ""),
+    (" .! ? \n", ""),
+    # where Stanford's lexer and NLTK's differ; Java says these, too (test_metrics.py asks it)
+    ("Cars on Sunset Blvd.", "cars on sunset blvd."),
+    ("Fruit, bunches of bananas, etc. in a bowl", "fruit bunches of bananas etc. in a bowl"),
+    ("a walkie- talkie on a tree -lined street", "a walkie talkie on a tree lined street"),
+    ("Leaning over a fence/ An AT&T sign and/or a box", "leaning over a fence / an at&t sign and/or a box"),
+    ("The time is 1:42pm, not 2pm", "the time is 1:42 pm not 2pm"),
+    ("Thanks!!! A dog.. a cat??", "thanks !!! a dog a cat ??"),
+    ("He tries to .hit [the] ball", "he tries to hit -lsb- the -rsb- ball"),
+]
+
+
+@pytest.mark.parametrize(("caption", "words"), TOKENIZED)
 def test_tokenize(caption, words):
     assert tokenize(caption) == words.split()
 
@@ -56,10 +60,14 @@ def test_the_fast_path_for_plain_captions_changes_nothing():
 # --- ids
 
 
+def test_the_specials_come_first_and_have_ids_by_name():
+    assert [Vocabulary()[word] for word in ("<pad>", "<start>", "<end>", "<unk>")] == [PAD, START, END, UNK]
+    assert Vocabulary(CAPTIONS).words[UNK + 1] == "a"
+
+
 def test_specials_then_falling_count_then_alphabet():
     vocabulary = Vocabulary(CAPTIONS)
     assert vocabulary.words == [*SPECIALS, "a", "dog", "runs", "sleeps", "the", "and", "bird", "cat"]
-    assert (vocabulary.pad, vocabulary.start, vocabulary.end, vocabulary.unk) == (0, 1, 2, 3)
     assert [vocabulary[word] for word in ("<pad>", "<start>", "<end>", "<unk>", "a")] == [0, 1, 2, 3, 4]
     assert vocabulary["zebra"] == vocabulary.unk and "zebra" not in vocabulary and "dog" in vocabulary
     assert len(vocabulary) == 12
@@ -194,3 +202,43 @@ def test_encoded_captions_are_kept_and_never_those_of_others(tmp_path):
     for words, said, longest in others:
         assert words.encode_all(said, longest, cache_dir=file.parent) == words.encode_all(said, longest)
     assert len(list(file.parent.iterdir())) == 4
+
+
+AWKWARD = [
+    *(caption for caption, _ in TOKENIZED),
+    "\u0388\u03bd\u03b1\u03c2 \u03c3\u03ba\u03cd\u03bb\u03bf\u03c2, \u4e00\u53ea\u72d7",
+    "\u0628; \U0001f436\U0001f408 e\u0301 caf\u00e9",
+    "<start> a <b>dog</b> & 50 % $x^2$ {0} %s \\n </end> <end> <pad> \"'`",
+    "a\x00dog\x07on\x1b[31m a\u200bsofa\u202e\ufeff\u2028here\x85there\ta\r\nb",
+    "don't I'll they've we'd o'clock rock'n'roll 'tis ' '' ``quoted'' \u201cso\u201d",
+    "Dr. A. B. Smith Jr. vs. St. Mary's Ave. at 10 a.m., etc. (U.S.A.)...",
+    "$5.99/lb., #1, 1,000.50 3-4 20% 5'10\" 12:30pm 1/2 -- - \u2013 \u2014 a--b user@example.org http://x.org/?a=b&c",
+    "a dog,,a cat ,, .cat 1,000,,5 can't (.) Jan. 5 co. ",
+    *(f"a dog {word} run" for word in ("cannot", "gimme", "gonna", "gotta", "lemme", "wanna")),
+    "dog " * 30 + "end.",
+]
+TOKENS_OF_VERSION = {1: "fc4a88b6ad090470"}
+
+
+def test_whoever_changes_the_tokens_raises_the_version():
+    """Encoded captions lie on disk under TOKENIZER_VERSION: the same version must always mean the same ids."""
+    words = Vocabulary(AWKWARD[::2])
+    encoded = [[tokenize(caption), words.encode(caption), words.encode(caption, 5)] for caption in AWKWARD]
+    encoded.append(words.encode(["a", *SPECIALS, "dog"]))
+    digest = sha256(json.dumps(encoded).encode()).hexdigest()[:16]
+    told = "captions become other ids: raise TOKENIZER_VERSION in vocabulary.py, and add it here with this digest"
+    assert TOKENS_OF_VERSION.get(TOKENIZER_VERSION) == digest, told
+
+
+def test_encoded_captions_outlive_a_comment_but_not_another_tokenizer(tmp_path, monkeypatch):
+    vocabulary = Vocabulary(CAPTIONS)
+    encoded = vocabulary.encode_all(CAPTIONS, cache_dir=tmp_path / "kept")
+    source = Path(sys.modules["vocabulary"].__file__).read_text(encoding="utf-8")
+    (tmp_path / "commented.py").write_text(source + "\n# nothing else is changed\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    commented = importlib.import_module("commented").Vocabulary(CAPTIONS)
+    assert commented.encode_all(CAPTIONS, cache_dir=tmp_path / "kept") == encoded
+    assert len(list((tmp_path / "kept").iterdir())) == 1  # read, not made again
+    monkeypatch.setattr("vocabulary.TOKENIZER_VERSION", TOKENIZER_VERSION + 1)
+    assert vocabulary.encode_all(CAPTIONS, cache_dir=tmp_path / "kept") == encoded
+    assert len(list((tmp_path / "kept").iterdir())) == 2

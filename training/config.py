@@ -43,7 +43,7 @@ class Config:
     # decoder
     decoder: str = "SpatialDecoder"  # a class of models/decoders.py; of the following it takes those that it knows
     cell: str = "lstm"  # rnn, gru, lstm
-    attention: str = "additive"  # none, additive, dot
+    attention: str = "additive"  # additive, dot
     gate: bool = False  # a sigmoid on what is seen
     deep_output: bool = False  # word, state and what is seen say the next word together
     image_at: str = "first"  # ShowAndTell: the picture is the first input, or added to "every" one
@@ -108,7 +108,7 @@ PHOTOGRAPHS = Config(
     encoder="resnet50",
     weights="IMAGENET1K_V2",
     grid=None,
-    decoder="DecoderRNN",
+    decoder="AttentionDecoder",
     word_size=512,
     hidden_size=512,
     attention_size=512,
@@ -157,8 +157,8 @@ RNN = replace(
     finetune=None,
     threshold=1,
     caption_words=15,
+    decoder="DecoderRNN",
     cell="rnn",
-    attention="none",
     word_size=256,
     hidden_size=512,
     images_per_batch=256,

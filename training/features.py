@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 
 from data_loader import RandomCropFlip, Transform, in_threads
 from dataset import files
-from dataset.coco import Record, open_image
+from dataset.pictures import open_image
+from dataset.records import Record
 
 MARK_EVERY = 2.0  # seconds of work that a killed run may lose: the marks name every image, and go to the disk each time
 

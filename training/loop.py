@@ -76,15 +76,6 @@ def doubly_stochastic_penalty(attention: Tensor, batch_sizes: Tensor) -> Tensor:
     return (1 - total.index_add(0, caption, attention.float())).square().mean()
 
 
-def best_precision(device: torch.device) -> torch.dtype | None:
-    """bfloat16 for autocast where the hardware multiplies it fast, else None: stay in float32."""
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:  # oneDNN emulates bfloat16 on any processor, slower than float32: ask for the instructions themselves
-        fast = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
-    return torch.bfloat16 if fast else None
-
-
 # ---------------------------------------------------------------------------------------------------- teacher forcing
 
 

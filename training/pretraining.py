@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.loop import TrainingConfig
-
-SPECIALS = 4  # <pad>, <start>, <end>, <unk>: no picture shows them
+from vocabulary import SPECIALS
 
 
 class WordDetector(nn.Module):
@@ -45,7 +44,7 @@ def multi_hot_targets(captions: Tensor, image_of: Tensor, images: int, vocabular
     """Who said what: (B, T) ids, (B,) rows -> (N, V), 1 where one of the picture's captions holds the word."""
     said = torch.zeros(images, vocabulary_size, device=captions.device)
     said[image_of.unsqueeze(1).expand_as(captions), captions] = 1.0
-    said[:, :SPECIALS] = 0.0
+    said[:, : len(SPECIALS)] = 0.0  # no picture shows <pad>, <start>, <end>, <unk>
     return said
 
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_loader import Batch
-from decoding.search import START, sample
+from decoding.search import sample
+from vocabulary import START
 
 Reward = Callable[[int | str, Sequence[int]], float]
 

@@ -1,153 +1,21 @@
-"""What people say about a drawn scene, and how probable each sentence is.
+"""What people say about a drawn scene: the rules of its captions, as a probabilistic grammar.
 
-Comes in: a `Scene` (what is where). Goes out: a small tree of words, sequences and weighted choices (`grammar`), from
-which a caption is drawn (`sample`) and by which the probability of any caption is known exactly (`logprob`), and with
-it the lowest perplexity that a captioning model can hope for.
+Comes in: a `Scene` (what is where). Goes out: a tree of pcfg.py, from which captions are drawn and by which each one's
+probability is known exactly.
 
-The rules of a caption, in the order in which they stand below: the nouns, an object with its colour and size, the
-relation between two objects (always true of the geometry), place and time, and which objects are named first. It
-does not know how scenes are invented, drawn or written to disk.
+The rules stand below in this order: the nouns, an object with its colour and size, the relation between two objects
+(always true of the geometry), place and time, and which objects are named first. It does not know how scenes are
+invented, drawn or written to disk.
 """
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise, permutations
-from random import Random
-from typing import Any
+from itertools import permutations
 
-Box = tuple[float, float, float, float]
+from dataset.sample.pcfg import Node, choice, logprob, seq, words
+from dataset.sample.scene import FLYING, Group, Scene
 
-
-@dataclass(frozen=True)
-class Group:
-    """One object, or two or three alike that stand together. Boxes (x, y, w, h) in scene units: a scene is 128 wide."""
-
-    kind: str  # a key of NOUNS
-    color: str
-    size: str  # "small" or "large"
-    boxes: tuple[Box, ...]
-
-    @property
-    def extent(self) -> Box:
-        """The box (left, top, right, bottom) around the whole group."""
-        return (
-            min(x for x, _, _, _ in self.boxes),
-            min(y for _, y, _, _ in self.boxes),
-            max(x + w for x, _, w, _ in self.boxes),
-            max(y + h for _, y, _, h in self.boxes),
-        )
-
-
-@dataclass(frozen=True)
-class Scene:
-    """All that a caption may speak of."""
-
-    ground: str  # a key of PLACES
-    sky: str  # a key of TIMES
-    groups: tuple[Group, ...]
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> "Scene":
-        """The scene back from its JSON (`dataclasses.asdict`)."""
-        groups = tuple(
-            Group(g["kind"], g["color"], g["size"], tuple((x, y, w, h) for x, y, w, h in g["boxes"]))
-            for g in plain["groups"]
-        )
-        return cls(plain["ground"], plain["sky"], groups)
-
-
-# --- a grammar is a tree of three kinds of nodes --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Words:
-    text: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Sequence:
-    parts: tuple["Node", ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    options: tuple[tuple[float, "Node"], ...]  # (probability, node); the probabilities sum to one
-
-
-Node = Words | Sequence | Choice
-
-
-def words(text: str) -> Words:
-    """These words, in this order; the empty text says nothing."""
-    return Words(tuple(text.split()))
-
-
-def seq(*parts: Node | str) -> Sequence:
-    """One part after the other."""
-    return Sequence(tuple(words(p) if isinstance(p, str) else p for p in parts))
-
-
-def choice(*options: tuple[float, Node | str]) -> Choice:
-    """One of the options; the weights need not sum to one, and an option of weight zero is left out."""
-    total = sum(weight for weight, _ in options)
-    return Choice(tuple((w / total, words(n) if isinstance(n, str) else n) for w, n in options if w > 0))
-
-
-def draw(node: Node, rng: Random) -> list[str]:
-    """Words drawn from the tree, every article still an "a"."""
-    match node:
-        case Words(text):
-            return list(text)
-        case Sequence(parts):
-            return [word for part in parts for word in draw(part, rng)]
-        case Choice(options):
-            weights, nodes = zip(*options, strict=True)
-            return draw(rng.choices(nodes, weights)[0], rng)
-
-
-def ends(node: Node, tokens: list[str], i: int) -> dict[int, float]:
-    """{j: probability that the node says exactly tokens[i:j]}, summed over all ways in which it can."""
-    match node:
-        case Words(text):
-            j = i + len(text)
-            return {j: 1.0} if tuple(tokens[i:j]) == text else {}
-        case Sequence(parts):
-            reached = {i: 1.0}
-            for part in parts:
-                before, reached = reached, {}
-                for j, p in before.items():
-                    for k, q in ends(part, tokens, j).items():
-                        reached[k] = reached.get(k, 0.0) + p * q
-            return reached
-        case Choice(options):
-            total: dict[int, float] = {}
-            for weight, option in options:
-                for j, p in ends(option, tokens, i).items():
-                    total[j] = total.get(j, 0.0) + weight * p
-            return total
-
-
-def articles(tokens: Iterable[str]) -> list[str]:
-    """Every "a" before a vowel becomes "an": the one rule that looks across the nodes of the tree."""
-    tokens = list(tokens)
-    return ["an" if a == "a" and b[:1] in tuple("aeiou") else a for a, b in pairwise([*tokens, ""])]
-
-
-def sample(node: Node, rng: Random) -> list[str]:
-    """One caption as its words, drawn with the probability that `logprob` gives it."""
-    return articles(draw(node, rng))
-
-
-def logprob(node: Node, tokens: list[str]) -> float:
-    """log p(tokens), natural, summed over all derivations; -inf where the grammar cannot say it."""
-    plain = ["a" if t == "an" else t for t in tokens]
-    p = ends(node, plain, 0).get(len(plain), 0.0) if articles(plain) == list(tokens) else 0.0
-    return math.log(p) if p > 0 else -math.inf
-
-
-# --- nouns: (weight, one, several); of small ones also "puppy", "kitten" ------------------------------------
+# --- nouns: (weight, one, several); of small ones also "puppy", "kitten"
 
 NOUNS: dict[str, list[tuple[float, str, str]]] = {
     "man": [(7, "man", "men"), (3, "person", "people")],
@@ -171,7 +39,6 @@ SMALL_NOUNS: dict[str, list[tuple[float, str, str]]] = {
 }
 SIZES = {"small": [(6, "small"), (4, "little")], "large": [(6, "large"), (4, "big")]}
 PEOPLE = ("man", "woman")
-FLYING = ("bird", "airplane", "kite")
 CATEGORY_OF_KIND = {kind: "person" if kind in PEOPLE else kind for kind in NOUNS}  # COCO has one category for people
 
 
@@ -304,11 +171,17 @@ def orders(groups: Iterable[Group], named: int) -> list[tuple[float, tuple[Group
     return ways
 
 
-HOW_MANY = {1: [(1, 1)], 2: [(0.07, 1), (0.93, 2)], 3: [(0.05, 1), (0.53, 2), (0.42, 3)]}  # of so many: (weight, named)
+# groups in the scene -> [(weight, groups named), …]
+HOW_MANY: dict[int, list[tuple[float, int]]] = {
+    1: [(1, 1)],
+    2: [(0.07, 1), (0.93, 2)],
+    3: [(0.05, 1), (0.53, 2), (0.42, 3)],
+}
 
 
 def sentence(scene: Scene, named: tuple[Group, ...]) -> Node:
     """The groups named, in this order, then where and when."""
+    objects: Node
     if len(named) == 3:
         objects = seq(thing(named[0]), "with", thing(named[1]), "and", thing(named[2]))
     elif len(named) == 2:

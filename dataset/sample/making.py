@@ -7,7 +7,7 @@ Comes in: a folder, how many pictures, a seed. Goes out:
     train/ val/ test/000000000042.jpg              the pictures
     sample.json                                    the arguments it was drawn with
 
-Here scenes are invented and files are written; drawing.py paints, grammar.py speaks. Each picture has a
+Here scenes are invented and files are written; drawing.py paints them, grammar.py captions them. Each picture has a
 random generator of its own, so picture 42 is the same however many are drawn. It does not know what they are used for.
 """
 
@@ -23,8 +23,12 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from dataset.sample.drawing import HORIZON, UNITS, extent, paint
-from dataset.sample.grammar import CATEGORY_OF_KIND, FLYING, Box, Group, Scene, caption_logprob, grammar, sample
+from dataset.sample.canvas import HORIZON, UNITS
+from dataset.sample.drawing import paint
+from dataset.sample.grammar import CATEGORY_OF_KIND, caption_logprob, grammar
+from dataset.sample.pcfg import sample
+from dataset.sample.scene import FLYING, Box, Group, Scene
+from dataset.sample.shapes import extent
 
 VERSION = 2  # of the drawing: raise it when the same seed draws something else
 FIRST_ID = {"train": 1, "val": 100_001, "test": 200_001}  # ids are unique over the splits
@@ -194,9 +198,8 @@ def make(
     """Draws the sample into a folder; does nothing if the same sample is there already.
 
     Comes in: pictures a split, the seed, and the side of a picture in pixels. Drawn beside the folder and moved there
-    when finished, so an interrupted run leaves nothing half done; what a killed one leaves beside it is swept up a day
-    later. Raises ValueError if the folder holds another sample
-    or other files, or if a number is out of range.
+    when finished, so an interrupted run leaves nothing half done; what a killed one leaves beside it is removed a day
+    later. Raises ValueError if the folder holds another sample or other files, or if a number is out of range.
     """
     folder = Path(folder)
     numbers = {"train": train, "val": val, "test": test}
@@ -251,7 +254,7 @@ def scenes(folder: str | Path, split: str) -> dict[int, Scene]:
     """{image id: scene}, read back from the annotations. Raises FileNotFoundError if there is no such split."""
     path = Path(folder) / "annotations" / f"instances_{split}.json"
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}: draw the sample first with sample_data.make.")
+        raise FileNotFoundError(f"There is no {path}: draw the sample first with `python -m scripts.sample`.")
     return {image["id"]: Scene.from_dict(image["scene"]) for image in json.loads(path.read_text())["images"]}
 
 

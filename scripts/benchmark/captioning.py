@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decoding.search import END, beam
-from models.decoders import ShowAttendTell
+from decoding.beam import beam
+from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.learning import SIZES, random_decoder
 from scripts.benchmark.table import Clock, compare
 from scripts.benchmark.textbook import textbook_beam
+from vocabulary import END
 
 OPTIONS = {"num_beams": 5, "min_length": 8, "max_length": 20, "length_penalty": 0.7}
 

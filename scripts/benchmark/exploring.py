@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset import coco
+from dataset.loading import load_records
 from explorer.widget import explore
 from models import checkpoint
 from scripts.benchmark.table import Clock, show
@@ -19,7 +19,7 @@ def explorer(clock: Clock, quick: bool) -> None:
     if not MODEL.is_dir():
         print(f"\nThe attention explorer: no model in {MODEL.as_posix()}; run 2_Training or python -m scripts.train")
         return
-    slide, caption = costs(checkpoint.load(MODEL), coco.load("sample", "test")[: 5 if quick else 20], clock)
+    slide, caption = costs(checkpoint.load(MODEL), load_records("sample", "test")[: 5 if quick else 20], clock)
     rows = [
         ["a move of the slider", f"{1000 * slide:.2f}", "50"],
         ["a new caption, with all its pictures", f"{1000 * caption:.0f}", "300"],

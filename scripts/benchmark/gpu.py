@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from decoding.search import beam
-from models.decoders import ShowAttendTell
+from decoding.beam import beam
+from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.captioning import OPTIONS
 from scripts.benchmark.learning import random_decoder
 from scripts.benchmark.table import Clock, show

@@ -1,22 +1,29 @@
-"""A training step of `show_attend_tell` beside the textbook loop's; its peak of memory; how cost grows."""
+"""A training step by the textbook's loop, by the plain page and with kernels; peaks of memory; how cost grows."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, nn
 
 from data_loader import Batch
-from models.decoders import DECODERS, ShowAttendTell
+from model import AttentionDecoder, Decoder, SpatialDecoder
+from models.decoders import DECODERS
+from models.devices import best_precision
+from models.fast import kernels
+from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.table import Clock, compare, medians, show
 from scripts.benchmark.textbook import textbook_loss
-from training.loop import best_precision, token_loss
+from training.loop import token_loss
 
 # The sizes of the best-known PyTorch captioning tutorial.
 SIZES = {"regions": 14 * 14, "features": 2048, "size": 512, "words": 9490}
@@ -36,25 +43,30 @@ def random_batch(images: int = 32, captions: int = 1, longest: int = 23, shortes
     return Batch(list(range(images)), image_of, ids, lengths, features=regions)
 
 
-def random_decoder(kind: type[nn.Module] = ShowAttendTell, dropout: float = 0.0, **sizes: int) -> nn.Module:
+def random_decoder(kind: type[Decoder] = ShowAttendTell, dropout: float = 0.0, **sizes: int) -> Any:
     """A decoder of these sizes with random weights. Without dropout two loops can be compared number by number."""
     sizes = SIZES | sizes
     torch.manual_seed(0)
-    known = kind.__init__.__code__.co_varnames
+    known = inspect.signature(kind).parameters
     options = {name: sizes["size"] for name in ("word_size", "hidden_size", "attention_size") if name in known}
     return kind(sizes["words"], sizes["features"], **options, dropout=dropout)
 
 
-def our_loss(decoder: nn.Module, batch: Batch, autocast: torch.dtype | None = None) -> Tensor:
-    """The mean loss of a batch, as training.fit computes it."""
+def plain_loss(decoder: Decoder, batch: Batch, autocast: torch.dtype | None = None) -> Tensor:
+    """The mean loss of a batch by the plain page, model.py or that of the paper."""
     with torch.autocast("cpu", autocast, enabled=autocast is not None):
         logits, _ = decoder(batch.features, batch.inputs, batch.image_of)
-    targets = batch.targets
-    return token_loss(logits, targets) / len(targets)
+    return token_loss(logits, batch.targets) / len(batch.targets)
 
 
-def their_loss(decoder: nn.Module, batch: Batch) -> Tensor:
-    """The same by the textbook loop, every caption with its own copy of its picture."""
+def our_loss(decoder: Decoder, batch: Batch, autocast: torch.dtype | None = None) -> Tensor:
+    """The same with the kernels of models/fast.py, as training.fit computes it."""
+    with kernels(decoder):
+        return plain_loss(decoder, batch, autocast)
+
+
+def their_loss(decoder: Decoder, batch: Batch) -> Tensor:
+    """The same by the textbook's loop, every caption with its own copy of its picture."""
     return textbook_loss(decoder, batch.features[batch.image_of], batch.captions, batch.lengths)
 
 
@@ -72,7 +84,7 @@ def step(
     return run
 
 
-def largest_difference(decoder: nn.Module, batch: Batch) -> float:
+def largest_difference(decoder: Decoder, batch: Batch) -> float:
     """The largest |difference| / |gradient| over all weights, between our gradients and the textbook loop's."""
     gradients = []
     for loss in (our_loss, their_loss):
@@ -82,36 +94,56 @@ def largest_difference(decoder: nn.Module, batch: Batch) -> float:
     return max(((a - b).norm() / b.norm()).item() for a, b in zip(*gradients, strict=True))
 
 
+class Case(NamedTuple):
+    """A decoder and the batch it learns from."""
+
+    title: str
+    kind: type[Decoder]
+    sizes: dict[str, int]
+    images: int
+    captions: int
+
+
+SHARED = "10 images with 5 captions"
+CASES = (
+    Case("the tutorial's sizes: 14 x 14 x 2048, D = A = W = 512, V = 9,490", ShowAttendTell, SIZES, 32, 1),
+    Case(f"the same, {SHARED}", ShowAttendTell, SIZES, 10, 5),
+    Case("photographs: 7 x 7 x 1280, D = 512", AttentionDecoder, {"regions": 49, "features": 1280}, 32, 5),
+    Case(
+        "the sample: 8 x 8 x 256, D = 256, V = 100",
+        SpatialDecoder,
+        {"regions": 64, "features": 256, "size": 256, "words": 100},
+        16,
+        2,
+    ),
+)
+
+
 def training(clock: Clock, quick: bool) -> None:
-    """A step of the textbook loop and of ours: float32, bf16, and five captions an image."""
+    """A step of the textbook's loop, of the plain page, and with the kernels; float32, and bf16 where it is fast."""
     precision = best_precision(torch.device("cpu"))
-    single, shared = random_batch(), random_batch(10, 5)
-    decoder = random_decoder()
-    tasks = {"textbook loop, float32": (their_loss, single), "ours, float32": (our_loss, single)}
-    ours = "float32" if precision is None else "bf16"
-    if precision is not None:
-        tasks["ours, bf16"] = (lambda *of: our_loss(*of, precision), single)
-    tasks[f"ours, {ours}, 10 images with 5 captions"] = (lambda *of: our_loss(*of, precision), shared)
-    steps = {}
-    for name, (loss, batch) in tasks.items():
-        own = copy.deepcopy(decoder)
-        plain = {} if loss is their_loss else {"fused": True}
-        adam = torch.optim.Adam(own.parameters(), 4e-4, **plain)
-        steps[name] = step(own, lambda loss=loss, own=own, batch=batch: loss(own, batch), adam)
-    compare(
-        "A training step: show_attend_tell, 32 captions of 8 to 23 words, 14 x 14 x 2048, D = A = W = 512, V = 9,490",
-        steps,
-        {name: len(batch.captions) for name, (_, batch) in tasks.items()},
-        1 if quick else 5,
-        clock,
-        "captions",
-    )
-    with torch.no_grad():
-        losses = [loss(decoder, single).item() for loss in (their_loss, our_loss)]
-    print(f"\nloss {losses[0]:.6f} and {losses[1]:.6f}", end="")
-    print(f"; gradients differ by at most {largest_difference(decoder, single):.1e}" if not quick else "")
+    for case in CASES[:2] if quick else CASES:
+        batch, decoder = random_batch(case.images, case.captions, **case.sizes), random_decoder(case.kind, **case.sizes)
+        losses: dict[str, Callable[..., Tensor]] = {"plain, float32": plain_loss, "fast, float32": our_loss}
+        if case.kind is not SpatialDecoder:  # which no textbook has
+            losses = {"textbook, float32": their_loss} | losses
+        if precision is not None:
+            losses |= {"plain, bf16": partial(plain_loss, autocast=precision)}
+            losses |= {"fast, bf16": partial(our_loss, autocast=precision)}
+        steps = {}
+        for name, loss in losses.items():
+            own = copy.deepcopy(decoder)
+            adam = torch.optim.Adam(own.parameters(), 4e-4, fused=loss is not their_loss)
+            steps[name] = step(own, partial(loss, own, batch), adam)
+        title = f"A training step of {case.kind.__name__}, {case.title}"
+        compare(title, steps, dict.fromkeys(steps, len(batch.captions)), 1 if quick else 5, clock, "captions")
     if precision is None:
         print("this processor has no bf16 instructions: float32 is the default here")
+    single, decoder = random_batch(), random_decoder()
+    with torch.no_grad():
+        values = [loss(decoder, single).item() for loss in (their_loss, plain_loss, our_loss)]
+    print("\nloss " + ", ".join(f"{value:.6f}" for value in values), end="")
+    print(f"; gradients differ by at most {largest_difference(decoder, single):.1e}" if not quick else "")
     if not quick:
         every_decoder(clock, precision)
         memory()
@@ -134,7 +166,7 @@ def memory() -> None:
     rows = []
     if not Path("/proc/self/clear_refs").exists():
         return
-    for name in ("textbook", "ours", "ours whole"):
+    for name in ("textbook", "plain", "fast"):
         answer = subprocess.run(
             [sys.executable, "-c", f"from scripts.benchmark.learning import peak; peak({name!r})"],
             cwd=Path(__file__).parents[2],
@@ -143,22 +175,18 @@ def memory() -> None:
             check=True,
         )
         rows.append([name, *answer.stdout.split()])
-    rows[-1][0] = "ours, the vocabulary's loss for the whole batch at once"
     show("Peak of memory of a step, MB", ("", "weights and batch", "during the step, beyond"), rows)
 
 
 def peak(name: str) -> None:
     """Prints the megabytes before a step, and what it takes beyond them at its peak."""
-    from training.loop import TokenLoss
-
     batch, decoder = random_batch(), random_decoder()
-    if name == "ours whole":
-        TokenLoss.ROWS = 10**9
+    loss = {"textbook": their_loss, "plain": plain_loss, "fast": our_loss}[name]
     precision = best_precision(torch.device("cpu"))
     status, peaks = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     peaks.write_text("5")  # the peak begins anew here; what getrusage tells is also of the parent
     before = _kilobytes(status.read_text(), "VmRSS")
-    (their_loss(decoder, batch) if name == "textbook" else our_loss(decoder, batch, precision)).backward()
+    (loss(decoder, batch) if name == "textbook" else loss(decoder, batch, precision)).backward()
     after = _kilobytes(status.read_text(), "VmHWM")
     print(round(before / 1024), round((after - before) / 1024))
 

@@ -10,10 +10,11 @@ import torch
 from data_loader import get_loader
 from model import Captioner, EncoderCNN
 from models.decoders import DECODERS
+from models.devices import best_precision
 from scripts.benchmark.table import Clock, show
 from scripts.train import home_of, learn_to_see, pictures, records_of, words_of
 from training import config
-from training.loop import best_precision, fit
+from training.loop import fit
 
 
 def precision(clock: Clock, quick: bool) -> None:

@@ -12,13 +12,14 @@ from nltk.tokenize import NLTKWordTokenizer
 from PIL import Image
 
 from data_loader import Transform, get_loader, in_threads
-from dataset import coco
-from dataset.coco import Record, open_image
+from dataset.loading import load_records
+from dataset.pictures import open_image
+from dataset.records import Record
 from model import Captioner, EncoderCNN
+from models.devices import best_precision
 from scripts.benchmark.learning import our_loss, random_decoder, step
 from scripts.benchmark.table import Clock, compare, medians, show
 from training.features import extract
-from training.loop import best_precision
 from vocabulary import Vocabulary, tokenize
 
 
@@ -26,7 +27,7 @@ def captions_at_hand() -> tuple[list[str], str]:
     """COCO's captions if they are there, else those of the drawn sample; and what they are."""
     for dataset in ("coco", "sample"):
         try:
-            records = coco.load(dataset, instances=False)
+            records = load_records(dataset, instances=False)
         except (OSError, ValueError):
             continue
         captions = [caption for record in records for caption in record.captions]

@@ -1,9 +1,9 @@
 """The way it is usually written: what the library's speed is measured against, and what its results must equal.
 
-Comes in: a `DecoderRNN`, whose own weights are used, so that loss, gradients and captions can be compared. Goes out:
-the loss of a batch, and captions. Nothing here is slow on purpose: it is the time loop of the best-known PyTorch
-tutorial, one image per caption, every projection and the vocabulary layer in every step, and its beam, one image at a
-time. The letters of the shapes are those of model.py.
+Comes in: a `DecoderRNN` or an `AttentionDecoder`, whose own weights are used, so that loss, gradients and captions can
+be compared. Goes out: the loss of a batch, and captions. Nothing here is slow on purpose: it is the time loop of the
+best-known PyTorch tutorial, one image per caption, every projection and the vocabulary layer in every step, and its
+beam, one image at a time. The letters of the shapes are those of model.py.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from decoding.search import BANNED, END, START
-from model import CELLS, DecoderRNN, DotAttention, State
+from decoding.search import BANNED
+from model import AttentionDecoder, DecoderRNN, DotAttention
+from models.cells import CELLS, State
+from vocabulary import END, START
 
 TORCHS_OWN = {CELLS["rnn"]: torch.rnn_tanh_cell, CELLS["gru"]: torch.gru_cell, CELLS["lstm"]: torch.lstm_cell}
 
+Textbook = DecoderRNN | AttentionDecoder
 Step = Callable[[Tensor, State, Tensor], tuple[Tensor, State]]
 
 
-def layers(decoder: DecoderRNN) -> tuple[Callable[[Tensor], State], Step]:
+def layers(decoder: Textbook) -> tuple[Callable[[Tensor], State], Step]:
     """A decoder's weights as the textbook's layers: the first state from regions (B, R, E), and one step.
 
     The step takes words (B,), the state and regions (B, R, E), and gives scores (B, V) and the state after. Dropout is
@@ -30,21 +33,24 @@ def layers(decoder: DecoderRNN) -> tuple[Callable[[Tensor], State], Step]:
     """
     cell = TORCHS_OWN[decoder.cell]
 
-    def init_hidden_state(regions: Tensor) -> State:
-        return torch.tanh(decoder.first(decoder.project(regions).mean(1))).chunk(decoder.cell.states, -1)
-
     def as_cell(inputs: Tensor, state: State, *weights: Tensor) -> State:
         after = cell(inputs, state if len(state) > 1 else state[0], *weights)
         return after if isinstance(after, tuple) else (after,)
 
-    if decoder.attention is None:
-        weights = tuple(decoder.sequence.parameters())
+    if isinstance(decoder, DecoderRNN):
+        weights = tuple(decoder.rnn.parameters())
+
+        def mean_state(regions: Tensor) -> State:
+            return torch.tanh(decoder.init_state(regions.mean(1))).chunk(decoder.cell.states, -1)
 
         def step(words: Tensor, state: State, regions: Tensor) -> tuple[Tensor, State]:
             state = as_cell(decoder.embedding(words), state, *weights)
             return decoder.lm_head(state[0]), state
 
-        return init_hidden_state, step
+        return mean_state, step
+
+    def init_hidden_state(regions: Tensor) -> State:
+        return torch.tanh(decoder.init_state(decoder.project(regions).mean(1))).chunk(decoder.cell.states, -1)
 
     # the three layers that read the hidden state, one after the other in `from_hidden`
     of_gates, of_query, of_gate = zip(
@@ -56,7 +62,7 @@ def layers(decoder: DecoderRNN) -> tuple[Callable[[Tensor], State], Step]:
     def scores(query: Tensor, keys: Tensor) -> Tensor:
         if isinstance(decoder.attention, DotAttention):
             return (keys * query.unsqueeze(1)).sum(-1) / keys.shape[-1] ** 0.5
-        return decoder.attention.score(torch.tanh(keys + query.unsqueeze(1))).squeeze(-1)  # (B, R)
+        return decoder.attention.v(torch.tanh(keys + query.unsqueeze(1))).squeeze(-1)  # (B, R)
 
     def step(words: Tensor, state: State, regions: Tensor) -> tuple[Tensor, State]:
         regions = decoder.project(regions)
@@ -71,7 +77,7 @@ def layers(decoder: DecoderRNN) -> tuple[Callable[[Tensor], State], Step]:
     return init_hidden_state, step
 
 
-def textbook_loss(decoder: DecoderRNN, features: Tensor, captions: Tensor, lengths: Tensor) -> Tensor:
+def textbook_loss(decoder: Textbook, features: Tensor, captions: Tensor, lengths: Tensor) -> Tensor:
     """Regions of every caption's image (B, R, E), captions (B, T + 1) padded with 0, longest first -> mean loss."""
     init_hidden_state, step = layers(decoder)
     state = init_hidden_state(features)
@@ -85,7 +91,12 @@ def textbook_loss(decoder: DecoderRNN, features: Tensor, captions: Tensor, lengt
 
 @torch.no_grad()
 def textbook_beam(
-    decoder: DecoderRNN, features: Tensor, num_beams: int, min_length: int, max_length: int, length_penalty: float
+    decoder: DecoderRNN | AttentionDecoder,
+    features: Tensor,
+    num_beams: int,
+    min_length: int,
+    max_length: int,
+    length_penalty: float,
 ) -> list[list[int]]:
     """Beam search, one image (of N, R, E) after the other; every beam has its own copy of the regions."""
     init_hidden_state, step = layers(decoder)

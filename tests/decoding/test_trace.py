@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch.nn.utils.rnn import PackedSequence
 
-from decoding.search import beam, beam_search, greedy, sample
+from decoding.beam import beam, beam_search
+from decoding.search import greedy, sample
 from decoding.trace import PATCHES, Exploration, grounded_objects
-from evaluation.truth import grounding
+from evaluation.grounding import grounding
 from figures.pictures import as_array
 from model import Captioner, EncoderCNN
 from models.checkpoint import Checkpoint

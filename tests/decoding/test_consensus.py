@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from data_loader import Transform, get_loader
+from decoding.beam import beam_search
 from decoding.consensus import Consensus
-from decoding.search import END, Ensemble, Hypothesis, beam_search, decode
+from decoding.ensemble import Ensemble
+from decoding.search import Hypothesis, decode
+from vocabulary import END
 
 
 @pytest.fixture
@@ -100,6 +103,18 @@ def test_an_ensemble_has_neighbours_too(captioner, loader_of, records):
     alone = [Consensus(model, loader_of("train"), progress=False).directions for model in ensemble.models]
     assert torch.equal(search.directions, torch.cat(alone, 1)) and not torch.equal(*alone)
     assert len(decode(ensemble, loader_of("val"), search, num_beams=3, max_length=6)) == len(records["val"])
+
+
+def test_a_loader_that_fails_leaves_the_model_as_it_was(captioner, loader_of):
+    model = captioner(dropout=0.5).train()
+
+    def breaks():
+        yield from loader_of("train", 3)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError):
+        Consensus(model, breaks(), progress=False)
+    assert model.training and model.decoder.training
 
 
 def test_no_neighbours_are_refused(captioner, loader_of):

@@ -16,9 +16,9 @@ import torch
 from conftest import LONG
 
 from data_loader import Transform, get_loader
-from dataset import coco
-from dataset.coco import load
-from model import Captioner, DecoderRNN, EncoderCNN
+from dataset.loading import load_records
+from dataset.records import Instance, Record
+from model import AttentionDecoder, Captioner, EncoderCNN
 from training.loop import TrainingConfig, fit
 from vocabulary import Vocabulary
 
@@ -38,6 +38,12 @@ CAPTIONS = {
 # --- datasets as they should be, one of each layout
 
 
+def copy_images(tiny: Path, folder: Path) -> None:
+    folder.mkdir()
+    for record in load_records(tiny):
+        shutil.copy(record.path, folder)
+
+
 def karpathy(tiny: Path, folder: Path) -> Path:
     images = [
         {
@@ -46,18 +52,18 @@ def karpathy(tiny: Path, folder: Path) -> Path:
             "split": r.split,
             "sentences": [{"raw": c, "tokens": []} for c in r.captions],
         }
-        for i, r in enumerate(load(tiny))
+        for i, r in enumerate(load_records(tiny))
     ]
     folder.mkdir()
-    (folder / "images").mkdir()
+    copy_images(tiny, folder / "images")
     (folder / "dataset_flickr8k.json").write_text(json.dumps({"images": images, "dataset": "flickr8k"}))
     return folder
 
 
 def table(tiny: Path, folder: Path) -> Path:
-    lines = [f'{r.path.name},"{c}"' for r in load(tiny) for c in r.captions]
+    lines = [f'{r.path.name},"{c}"' for r in load_records(tiny) for c in r.captions]
     folder.mkdir()
-    (folder / "images").mkdir()
+    copy_images(tiny, folder / "images")
     (folder / "captions.csv").write_text("\n".join(["image,caption", *lines]))
     return folder
 
@@ -162,7 +168,7 @@ def spoil(file: Path, rng: random.Random) -> None:
 # --- reading them
 
 
-def check(record: coco.Record, folder: Path) -> None:
+def check(record: Record, folder: Path) -> None:
     """A record is what it says it is: nobody behind it needs to look again."""
     assert isinstance(record.image_id, (int, str)) and not isinstance(record.image_id, bool)
     assert isinstance(record.split, str) and record.split
@@ -190,7 +196,7 @@ def test_mutated_annotations_are_read_or_refused(layouts, layout, tmp_path):
         file = rng.choice(sorted(folder.glob(pattern)))
         spoil(file, rng)
         try:
-            for record in load(folder):
+            for record in load_records(folder):
                 check(record, folder)
             count["read"] += 1
         except (ValueError, FileNotFoundError) as error:
@@ -232,7 +238,7 @@ def test_what_is_wrong_is_named_and_shown(tiny_coco, change, message):
     change(content)
     file.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message) as caught:
-        load(tiny_coco)
+        load_records(tiny_coco)
     assert str(file) in str(caught.value) and len(str(caught.value)) < 300
 
 
@@ -244,16 +250,16 @@ def test_what_is_no_json_is_refused_with_its_place(tiny_coco, text):
     with pytest.raises(
         ValueError, match=r"captions_val\.json.*(broken JSON|not UTF-8).*; fetch or draw the file again\."
     ):
-        load(tiny_coco)
+        load_records(tiny_coco)
 
 
 @pytest.mark.parametrize("kind", ["json", "csv"])
 def test_a_byte_order_mark_is_no_fault(layouts, kind):
     folder, pattern = layouts["coco" if kind == "json" else "table"]
-    before = load(folder)
+    before = load_records(folder)
     for file in folder.glob(pattern):
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
-    assert load(folder) == before
+    assert load_records(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -270,7 +276,7 @@ def test_a_byte_order_mark_is_no_fault(layouts, kind):
     ],
 )
 def test_a_damaged_mask_is_refused(segmentation):
-    damaged = coco.Instance("dog", (0, 0, 1, 1), 1, segmentation)
+    damaged = Instance("dog", (0, 0, 1, 1), 1, segmentation)
     with pytest.raises(ValueError, match=r"The mask of this dog is damaged: .*\.$"):
         damaged.mask(64, 64)
 
@@ -282,7 +288,7 @@ def test_any_caption_becomes_words_and_trains(tiny_coco, captioner, tmp_path, na
     content = json.loads(file.read_text())
     content["annotations"][0]["caption"] = CAPTIONS[name]
     file.write_text(json.dumps(content, ensure_ascii=name == "control"), encoding="utf-8")
-    records = load(tiny_coco, "train")
+    records = load_records(tiny_coco, "train")
     assert records[0].captions[0] == CAPTIONS[name].strip()
     words = Vocabulary(c for r in records for c in r.captions)
     words.save(tmp_path / "vocabulary.json")
@@ -295,7 +301,7 @@ def test_any_caption_becomes_words_and_trains(tiny_coco, captioner, tmp_path, na
         assert len(ids) == 10_002
     torch.manual_seed(0)
     encoder = EncoderCNN("small", image_size=32, grid=2, finetune=None)
-    model = Captioner(encoder, DecoderRNN(len(words), encoder.feature_size, 8, 8, 8))
+    model = Captioner(encoder, AttentionDecoder(len(words), encoder.feature_size, 8, 8, 8))
     loader = get_loader(records, words, transform=Transform(32), captions_per_image=5, max_words=30)
     (row,) = fit(model, loader, loader, TrainingConfig(epochs=1))
     assert math.isfinite(row["train_loss"] + row["val_perplexity"])

@@ -18,12 +18,12 @@ from conftest import LONG
 
 from dataset import files
 from dataset.sample import making
-from evaluation import metrics
+from evaluation import results
 from models import checkpoint
 from scripts import train
 from vocabulary import Vocabulary
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs the limits and signals of Unix")
 
 
@@ -187,14 +187,14 @@ def test_the_last_good_checkpoint_survives_a_closed_folder(captioner, vocabulary
 def test_vocabularies_and_results_survive_a_full_disk(small_disk):
     vocabulary = Vocabulary(["a cat on a sofa"])
     vocabulary.save(small_disk / "vocabulary.json")
-    metrics.save_results(small_disk / "results.json", {1: "a cat"})
+    results.save(small_disk / "results.json", {1: "a cat"})
     (small_disk / "someone's").write_bytes(b"0" * (os.statvfs(small_disk).f_bavail * 4096))
     with pytest.raises(OSError, match=r"vocabulary\.json could not be written: the disk is full"):
         Vocabulary(["words " * 9]).save(small_disk / "vocabulary.json")
     with pytest.raises(OSError, match=r"results\.json could not be written: the disk is full"):
-        metrics.save_results(small_disk / "results.json", {1: "a dog"})
+        results.save(small_disk / "results.json", {1: "a dog"})
     assert Vocabulary.load(small_disk / "vocabulary.json").words == vocabulary.words
-    assert metrics.load_results(small_disk / "results.json", [1]) == {1: "a cat"}
+    assert results.load(small_disk / "results.json", [1]) == {1: "a cat"}
 
 
 @posix

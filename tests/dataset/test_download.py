@@ -22,10 +22,11 @@ from pathlib import Path
 import pytest
 from conftest import LONG
 
-from dataset import coco, files
-from scripts import download
+from dataset import archives, download, fetching, files, paths
+from dataset.loading import load_records
+from scripts.download import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAME = "annotations_trainval2017.zip"
 
 
@@ -76,7 +77,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             claimed += 1
         if fault == "wrong bytes":
             piece[server.draw.randrange(len(piece))] ^= 0x55
-        self.send_response(206 if start else 200)
+        self.send_response(206 if start or fault == "unasked piece" else 200)
         if fault != "no length":
             self.send_header("Content-Length", str(length))
         if fault != "no tag":
@@ -92,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if fault == "slow":
                 time.sleep(0.005)
         if fault == "stalls":
-            time.sleep(2 * download.TIMEOUT)
+            time.sleep(2 * fetching.TIMEOUT)
         if fault == "resets":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         self.close_connection = True
@@ -149,20 +150,20 @@ def server(monkeypatch):
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch) -> Path:
     """Where COCO goes; the waits are short."""
-    monkeypatch.setattr(coco, "DATA", tmp_path / "data")
-    monkeypatch.setattr(download, "PAUSES", (0.01,) * 7)
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    monkeypatch.setattr(fetching, "PAUSES", (0.01,) * 7)
     return tmp_path / "data/coco"
 
 
 @pytest.fixture
 def impatient(monkeypatch):
     """A client that waits a third of a second for the next byte: for servers that stall."""
-    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.3)
 
 
 def fetch(server: Server, *parts: str, year: int = 2017) -> None:
     chosen = [word for part in parts for word in ("--part", part)]
-    download.main(["coco", "--year", str(year), "--mirror", server.address, *chosen])
+    main(["coco", "--year", str(year), "--mirror", server.address, *chosen])
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -182,7 +183,7 @@ def unzipped(content: bytes) -> dict[str, bytes]:
 
 def test_coco_is_fetched_into_the_folder_that_the_notebooks_read(server, place, capsys):
     fetch(server)
-    assert [record.captions for record in coco.load("coco")] == [("a red square",)] * 2
+    assert [record.captions for record in load_records("coco")] == [("a red square",)] * 2
     wanted = (NAME, "train2017.zip", "val2017.zip")
     assert tree(place) == {path: data for name in wanted for path, data in unzipped(server.content[name]).items()}
     asked = len(server.asked)
@@ -244,6 +245,12 @@ def test_a_fault_of_the_server_is_survived(server, place, fault, request):
     assert tree(place) == unzipped(server.content[NAME])
 
 
+def test_a_piece_that_nobody_asked_for_is_not_taken(server, place):
+    server.faults = iter(["unasked piece"])
+    fetch(server, "annotations")
+    assert tree(place) == unzipped(server.content[NAME])
+
+
 def test_a_stopped_download_goes_on_where_it_ended(server, place):
     server.faults = itertools.chain(["cuts", "cuts"], itertools.repeat("503"))
     with pytest.raises(
@@ -291,7 +298,7 @@ def test_what_cannot_be_had_is_said_in_one_sentence(server, place, fault, messag
 
 def test_nobody_listens(place, monkeypatch):
     with pytest.raises(OSError, match=r"refused, after 7 more tries"):
-        download.main(["coco", "--mirror", "http://127.0.0.1:9"])
+        main(["coco", "--mirror", "http://127.0.0.1:9"])
 
 
 @pytest.mark.parametrize("fault", ["wrong bytes", "says too little"])
@@ -356,7 +363,7 @@ def test_a_damaged_archive_is_refused_or_right(server, place, seed):
     place.mkdir(parents=True)
     (place / name).write_bytes(damaged[: draw.choice([None, None, draw.randrange(len(damaged))])])
     try:
-        download.unpack(place / name, place / "new", "dataset_coco.json")
+        archives.unpack(place / name, place / "new", "dataset_coco.json")
         assert (place / "new/dataset_coco.json").read_bytes() == right["dataset_coco.json"]
     except ValueError as error:
         assert str(place / name) in str(error) and "\n" not in str(error)
@@ -451,7 +458,7 @@ def test_too_small_a_disk_is_found_before_anything_is_fetched(server, place):
 
 
 def test_a_disk_that_fills_meanwhile_is_said(server, small_disk, monkeypatch):
-    monkeypatch.setattr(coco, "DATA", small_disk)
+    monkeypatch.setattr(paths, "DATA", small_disk)
     server.content[NAME], server.faults = bytes(20_000_000), iter(["no length"])
     with pytest.raises(OSError, match=rf"{NAME}\.part could not be written: the disk is full\. To go on, make room"):
         fetch(server, "annotations")
@@ -460,11 +467,11 @@ def test_a_disk_that_fills_meanwhile_is_said(server, small_disk, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from dataset import coco
-from scripts import download
-coco.DATA = Path(sys.argv[1])
+from dataset import download, paths
+from scripts.download import main
+paths.DATA = Path(sys.argv[1])
 download.MD5.clear()
-download.main(["coco", "--mirror", sys.argv[2], "--part", "annotations", "--part", "val"])
+main(["coco", "--mirror", sys.argv[2], "--part", "annotations", "--part", "val"])
 """
 
 

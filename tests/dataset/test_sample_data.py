@@ -14,23 +14,10 @@ from pycocotools.coco import COCO
 
 from dataset.sample import making
 from dataset.sample.drawing import COLORS, paint
-from dataset.sample.grammar import (
-    CATEGORY_OF_KIND,
-    Choice,
-    Group,
-    Node,
-    Scene,
-    Sequence,
-    Words,
-    articles,
-    caption_logprob,
-    category_of_noun,
-    grammar,
-    logprob,
-    relations,
-    sample,
-)
+from dataset.sample.grammar import CATEGORY_OF_KIND, caption_logprob, category_of_noun, grammar, relations
 from dataset.sample.making import CATEGORIES, floor_perplexity, invent, make, scenes
+from dataset.sample.pcfg import Choice, Node, Sequence, Words, articles, logprob, sample
+from dataset.sample.scene import Group, Scene
 
 SPLITS = {"train": 60, "val": 20, "test": 20}
 

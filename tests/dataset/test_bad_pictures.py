@@ -20,12 +20,12 @@ from conftest import LONG
 from PIL import Image
 
 from data_loader import Transform, get_loader
-from dataset.coco import open_image
+from dataset.pictures import open_image
 from training import features
 from training.loop import TrainingConfig, fit
 
 FILES = 2000 if LONG else 250
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MEMORY = 1250  # MB that reading one picture may ever take (most: 200; a lossless WebP of 82 million pixels: 1,200)
 
 
@@ -173,7 +173,7 @@ only_linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is measu
 READ = """
 import json, resource, signal, sys
 from pathlib import Path
-from dataset.coco import open_image
+from dataset.pictures import open_image
 status = lambda name: int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0]) // 1024  # MB
 limit = (status("VmSize") + 2 * {memory}) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

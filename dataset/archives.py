@@ -1,0 +1,67 @@
+"""Zip files from strangers -> folders, if they are whole and harmless.
+
+Comes in: an archive and the name of what is wanted of it. Goes out: a folder with that, every file's CRC checked, or
+one sentence that says what is wrong. It knows no datasets.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import zipfile
+import zlib
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset import files
+from dataset.paths import inside
+
+MAX_FILES, MAX_RATIO = 1_000_000, 100  # in an archive: files, and bytes unpacked for each byte of it
+SMALL = 1 << 18  # bytes that may be unpacked whatever the ratio
+
+
+def unpack(archive: Path, folder: Path, result: str) -> None:
+    """The file or folder `result` of a zip, with all that lies beside it in its folder there, into a fresh `folder`.
+
+    Raises ValueError if the archive is damaged or holds what no archive of pictures has any business to hold; then, and
+    after any other fault, the folder is not there.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # an earlier process may have been killed
+    try:
+        with zipfile.ZipFile(archive) as content:
+            for entry in tqdm(_entries(content, archive, result), unit="file", desc=f"unpacking {archive.name}"):
+                with files.explained(folder):
+                    content.extract(entry, folder)  # checks its CRC
+        if not (folder / result).exists():
+            raise ValueError(f"{archive} does not hold {result}")
+        if hasattr(os, "sync"):
+            os.sync()  # what is moved into place later must be on the disk
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, UnicodeDecodeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ValueError(f"{archive} is not a whole zip file ({error})") from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _entries(content: zipfile.ZipFile, archive: Path, result: str) -> list[zipfile.ZipInfo]:
+    """What is to be unpacked, if all of the archive is harmless."""
+    for entry in content.infolist():
+        inside(archive.parent, entry.filename, archive)
+        kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive was not made on Unix
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or entry.flag_bits & 1:
+            raise ValueError(f"{archive}: {entry.filename!r} is a link, a device or encrypted")
+        if entry.header_offset < 0:
+            raise zipfile.BadZipFile("an entry before its beginning")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise zipfile.BadZipFile(f"{entry.filename!r} is compressed by method {entry.compress_type}")
+    entries = [e for e in content.infolist() if e.filename.split("/")[0] == result.split("/")[0]]
+    size = sum(entry.file_size for entry in entries)
+    if len(entries) > MAX_FILES or size > MAX_RATIO * archive.stat().st_size + SMALL:
+        raise ValueError(f"{archive} would unpack to {len(entries):,} files of {size / 1e9:,.2f} GB together")
+    if len({entry.filename.casefold() for entry in entries}) < len(entries):
+        raise ValueError(f"{archive} holds two files of one name")
+    files.check_room(archive.parent, size, f"the files in {archive.name}")
+    return entries

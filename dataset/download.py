@@ -1,0 +1,137 @@
+"""COCO and Karpathy's splits: from their servers into a dataset's folder, in stages that a stopped run goes on from.
+
+Comes in: a folder, a part of COCO ("annotations", "train", …) and a year. Goes out: that part, whole and compared with
+its checksum. fetching.py brings one file, archives.py unpacks it; here stands what is where, and in which order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset import files
+from dataset.archives import unpack
+from dataset.fetching import BLOCK, fetch
+
+COCO = "http://images.cocodataset.org"
+KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+YEARS = ("2014", "2017")
+PARTS = {  # part: its address, and what is there once it is unpacked
+    "annotations": ("{COCO}/annotations/annotations_trainval{year}.zip", "annotations/captions_train{year}.json"),
+    "train": ("{COCO}/zips/train{year}.zip", "train{year}"),
+    "val": ("{COCO}/zips/val{year}.zip", "val{year}"),
+    "karpathy": ("{KARPATHY}", "dataset_coco.json"),  # splits of the pictures of 2014, for comparing with papers
+}
+MD5 = {  # as widely recorded; COCO itself publishes none
+    "train2014.zip": "0da8c0bd3d6becc4dcb32757491aca88",
+    "val2014.zip": "a3d79f5ed8d289b7a7554ce06a5782b3",
+    "annotations_trainval2014.zip": "0a379cfc70b0e71301e0f377548639bd",
+    "train2017.zip": "cced6f7f71b7629ddf16f17bbcfab6b2",
+    "val2017.zip": "442b8da7639aecaf257c1dceb8ba8c80",
+    "annotations_trainval2017.zip": "f4bbac642086de4f52a3fdda2de5fa2c",
+}
+CHECKSUMS = "checksums.json"  # in the dataset's folder: SHA-256 of what has no sum above, from its first download
+
+
+def download_part(folder: Path, part: str, year: str, mirror: str | None = None) -> None:
+    """Fetch one of `PARTS` into the folder unless it is there; of several processes one works and the others wait.
+
+    `mirror` is an address from which to fetch instead of the real one. Raises ValueError if the folder holds the other
+    year, or if what came is not what it should be; OSError if it cannot be fetched or written.
+    """
+    _check_year(folder, part, year)
+    address, result = (text.format(COCO=COCO, KARPATHY=KARPATHY, year=year) for text in PARTS[part])
+    if mirror:
+        address = f"{mirror.rstrip('/')}/{address.rsplit('/', 1)[1]}"
+    if (folder / result).exists():
+        print(f"{part}: is there")
+        return
+    waiting = f"{part}: another download into {folder} is at work; this one waits for it"
+    with files.locked(folder / ".download.lock", waiting):
+        if not (folder / result).exists():
+            _install(address, folder, result)
+    print(f"{part}: is in {folder}")
+
+
+def _check_year(folder: Path, part: str, year: str) -> None:
+    """ValueError where something of the other year is there: together they would be no dataset."""
+    year = "2014" if part == "karpathy" else year
+    other = {"2014": "2017", "2017": "2014"}[year]
+    for name, (_, result) in PARTS.items():
+        found = folder / result.format(year=other)
+        if found.exists() and (name != "karpathy" or other == "2014"):
+            raise ValueError(f"{found} is of {other}, {part} of {year}: one folder holds one year, set DATA to another")
+
+
+def _install(address: str, folder: Path, result: str) -> None:
+    """Fetch an archive, check it, unpack it beside its place, move it there; `result` is there when everything is.
+
+    Each stage leaves something of another name, whole or not there, so that a process killed between two goes on.
+    """
+    archive = folder / address.rsplit("/", 1)[1]
+    unpacking, unpacked = Path(f"{archive}.unpacking"), Path(f"{archive}.unpacked")
+    if not unpacked.exists():
+        if not archive.exists():
+            fetch(address, archive)
+        try:
+            checksum = check(archive)
+            unpack(archive, unpacking, result)
+        except ValueError as error:
+            archive.unlink()
+            raise ValueError(
+                f"{error}. It was deleted: run the same again, or fetch from elsewhere with --mirror"
+            ) from None
+        if checksum is not None:
+            _note_checksum(archive, checksum)
+        with files.explained(unpacked):
+            unpacking.rename(unpacked)
+    archive.unlink(missing_ok=True)
+    _move_into_place(unpacked, folder, result)
+    shutil.rmtree(unpacked)
+
+
+def _move_into_place(unpacked: Path, folder: Path, result: str) -> None:
+    """Move what was unpacked into the dataset's folder, `result` last: where it is, all is."""
+    top = result.split("/")[0]
+    with files.explained(folder / top):
+        if (folder / top).exists():  # with something else in it
+            for file in sorted((unpacked / top).iterdir(), key=lambda file: file == unpacked / result):
+                file.replace(folder / top / file.name)
+        else:
+            (unpacked / top).replace(folder / top)
+
+
+def check(archive: Path) -> str | None:
+    """Compare the archive's checksum with the recorded one; ValueError if it is another.
+
+    Returns None, or the SHA-256 if none is recorded yet: then the CRCs inside, which `unpack` checks, must do.
+    """
+    known = MD5.get(archive.name) or files.read_dict(archive.parent / CHECKSUMS).get(archive.name)
+    digest = hashlib.md5(usedforsecurity=False) if archive.name in MD5 else hashlib.sha256()
+    bar = tqdm(total=archive.stat().st_size, unit="B", unit_scale=True, desc=f"checking {archive.name}")
+    with bar, open(archive, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            bar.update(len(block))
+    if known is None:
+        return digest.hexdigest()
+    if digest.hexdigest() != known:
+        where = "" if archive.name in MD5 else f", noted in {archive.parent / CHECKSUMS} at its first download"
+        raise ValueError(
+            f"{archive} is not the file it should be: its {digest.name} is {digest.hexdigest()}, not {known}{where}"
+        )
+    return None
+
+
+def _note_checksum(archive: Path, checksum: str) -> None:
+    """Keep the checksum of a first download, for the next one to be compared with, and say so."""
+    notes = archive.parent / CHECKSUMS
+    files.write(notes, json.dumps(files.read_dict(notes) | {archive.name: checksum}, indent=1))
+    print(
+        f"{archive.name}: nobody publishes a checksum of it; the CRCs inside were right. Its SHA-256, {checksum}, "
+        f"is now noted in {notes}, and a later download must have the same"
+    )

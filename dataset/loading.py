@@ -1,0 +1,82 @@
+"""A dataset's folder -> records, whichever of the three layouts it has.
+
+Comes in: a name or path. Goes out: a list of `Record`, the same on every machine. The layouts are COCO's own (coco.py),
+Karpathy's (karpathy.py) and a table of captions (tables.py). Images are looked for here, and opened by pictures.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from dataset.checks import shown
+from dataset.coco import load_coco
+from dataset.karpathy import load_karpathy
+from dataset.paths import Listing, find, only
+from dataset.records import Record, split_rank
+from dataset.tables import load_table
+
+
+def load_records(
+    dataset: str | Path,
+    split: str | None = None,
+    *,
+    instances: bool = True,
+    seed: int = 0,
+    missing: str = "stop",
+) -> list[Record]:
+    """All records of a dataset, or those of one split, ordered by split (train, val, test), then by image id.
+
+    `dataset` is a name (`"sample"` is the folder DATA/sample) or a path. `instances=False` leaves objects and masks
+    unread, which on COCO saves most of the time and memory. `seed` decides how the images of a table, which has no
+    splits of its own, are split. `missing` says what to do about captions of images that are not there: "stop", or
+    "skip" them and print how many they are. Images without any caption are left out.
+
+    Raises FileNotFoundError if the dataset, its folder of images or (unless skipped) an image is missing, ValueError if
+    the layout is not known, a file is damaged, or the split is not there.
+    """
+    if missing not in ("stop", "skip"):
+        raise ValueError(f'missing says what to do without an image: "stop" or "skip", not {missing!r}.')
+    folder = find(dataset)
+    if (file := only(folder.glob("dataset*.json"))) is not None:
+        records = load_karpathy(folder, file, split, instances)
+    elif any(folder.glob("annotations/captions_*.json")):
+        records = load_coco(folder, split, instances)
+    elif (file := only([*folder.glob("captions.txt"), *folder.glob("captions.csv")])) is not None:
+        records = load_table(folder, file, split, seed)
+    else:
+        raise ValueError(
+            f"{folder} is not a dataset this course knows: it holds neither annotations/captions_<split>.json (COCO), "
+            "nor dataset_*.json (Karpathy's splits), nor captions.txt or captions.csv."
+        )
+    if not records:
+        raise ValueError(f"{folder} holds no image with a caption{f' in the split {split!r}' if split else ''}.")
+    _check_distinct(records, folder)
+    records = _find_images(records, folder, missing)
+    return sorted(records, key=lambda r: (split_rank(r.split), isinstance(r.image_id, str), r.image_id))
+
+
+def _check_distinct(records: list[Record], folder: Path) -> None:
+    """ValueError if an image is listed twice: it must not be trained on and tested with."""
+    split_of: dict[int | str, str] = {}
+    for record in records:
+        if record.image_id in split_of:
+            raise ValueError(
+                f"{folder}: image {shown(record.image_id)} is listed twice, in {split_of[record.image_id]} and "
+                f"{record.split}; an image belongs to one split."
+            )
+        split_of[record.image_id] = record.split
+
+
+def _find_images(records: list[Record], folder: Path, missing: str) -> list[Record]:
+    """The records with their paths as the disk spells them; what is missing is counted, before any work begins."""
+    listing = Listing()
+    found = [(record, listing.find(record.path)) for record in records]
+    lost = [record.path for record, path in found if path is None]
+    if lost:
+        some = ", ".join(shown(path.name) for path in lost[:3]) + (", …" if len(lost) > 3 else "")
+        told = f"{len(lost):,} of {len(records):,} images are missing from {lost[0].parent}: {some}"
+        if missing == "stop" or len(lost) == len(records):
+            raise FileNotFoundError(f'{told}; complete the dataset, or leave them out with missing="skip".')
+        print(f"left out: {told}")
+    return [record if path == record.path else replace(record, path=path) for record, path in found if path is not None]

@@ -1,0 +1,86 @@
+"""Image files -> pictures as people see them: the one place that opens images.
+
+Comes in: a path. Goes out: an upright RGB picture, or a sentence that says why not. It knows no dataset and no tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+# EXIF orientation -> what to do to see it upright. ImageOps.exif_transpose writes the other EXIF fields back, and
+# fails where a camera left them damaged.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # by content; for EPS Pillow would start a program
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """A picture as people see it: RGB, 8 bits, upright.
+
+    Transparent pixels are laid over white, 16-bit grey is scaled to 8 bits, EXIF rotation is carried out. Raises
+    FileNotFoundError if there is no such file, ValueError if it cannot be read whole; nothing is replaced silently.
+    """
+    try:
+        if Path(path).is_fifo():  # nobody may ever write into it
+            raise ValueError("it is a pipe")
+        with _pillow_warnings():
+            image = Image.open(path, formats=FORMATS)
+        with image:
+            image.load()
+            with _pillow_warnings():
+                turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            picture = _to_rgb(image)
+            return picture if turn is None else picture.transpose(turn)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"No image at {path}: complete the dataset, or set DATA to where it lies.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{path} is refused, it is too large for a photograph: {error}") from None
+    except Exception as error:  # decoders raise whatever they like: OSError, SyntaxError, struct.error, zlib.error ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as an image ({reason}): replace or remove the file.") from error
+
+
+_WARNING_FILTERS = threading.Lock()
+
+
+@contextlib.contextmanager
+def _pillow_warnings() -> Iterator[None]:
+    """Inside, Pillow's warning of too large a picture is an error; those of damaged metadata are not shown, as the
+    pixels are whole.
+
+    One thread at a time, as Python's warning filters belong to the whole process. Decoding happens outside.
+    """
+    with _WARNING_FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        yield
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # convert() would clip 16-bit grey at 255, not scale it
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError("its grey levels do not fit 16 bits")
+        image = Image.fromarray((levels // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its grey levels are real numbers without an agreed range")
+    if image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image)
+        return white
+    return image if image.mode == "RGB" else image.convert("RGB")

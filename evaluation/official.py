@@ -1,0 +1,114 @@
+"""METEOR and SPICE, by pycocoevalcap and Java in a process of their own.
+
+Comes in: the words of captions and references, by image id. Goes out: a score with its margin, or a line that says what
+is missing. What it does not know: models, pictures, files.
+
+Both scorers start a Java that is hard to stop from outside and may hang. So `java_score` runs this file as a program,
+`python -m evaluation.official METEOR`, which reads captions and references as JSON and prints [score, margin].
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.metrics import Id, Score, checked
+from evaluation.objects import Tokens
+
+ROOT = Path(__file__).parents[1]
+DATA = {  # what each score needs beside pycocoevalcap
+    "METEOR": "meteor/meteor-1.5.jar",
+    "SPICE": "spice/lib/stanford-corenlp-3.6.0-models.jar",
+}
+Texts = dict[str, list[str]]  # image -> texts, words between single blanks
+
+
+def java_score(
+    name: str, captions: Mapping[Id, Tokens], references: Mapping[Id, Sequence[Tokens]], *, seconds: float = 600
+) -> Score | str:
+    """METEOR or SPICE of a set with half the width of its 95 % interval; or a line saying what is missing.
+
+    After `seconds` the process and its Java are stopped. SPICE needs Stanford's models (once, over the network:
+    `python -c "from pycocoevalcap.spice.spice import Spice; Spice()"`).
+    """
+    checked(captions, references)
+    if shutil.which("java") is None:
+        return f"{name} needs Java: no `java` was found"
+    package = find_spec("pycocoevalcap")
+    homes = package.submodule_search_locations if package else None
+    if not homes or not (Path(homes[0]) / DATA[name]).exists():
+        return f"{name} needs {DATA[name]} beside pycocoevalcap: it is not there"
+    said = {str(i): [" ".join(tokens)] for i, tokens in enumerate(captions.values())}
+    true = {str(i): [" ".join(tokens) for tokens in references[image]] for i, image in enumerate(captions)}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "evaluation.official", name],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that its Java can be stopped with it
+    )
+    try:
+        out, complaint = child.communicate(json.dumps([said, true]), timeout=seconds)
+    except subprocess.TimeoutExpired:
+        _stop(child)
+        return f"{name} was stopped after {seconds:.0f} seconds"
+    except BaseException:  # Ctrl-C, too: the child is in a session of its own and does not hear it
+        _stop(child)
+        raise
+    if child.returncode:
+        return f"{name} failed: {complaint.strip().splitlines()[-1] if complaint.strip() else child.returncode}"
+    return Score(*json.loads(out.strip().splitlines()[-1]))
+
+
+def _stop(child: subprocess.Popen[str]) -> None:
+    """End a process and its Java."""
+    with contextlib.suppress(ProcessLookupError):  # it may have ended just now
+        if sys.platform == "win32":  # where its Java ends when nobody asks it any more
+            child.kill()
+        else:
+            os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
+
+
+# ------------------------------------------------------------------------------------- in the process with Java
+
+
+def _meteor(said: Texts, true: Texts, resamples: int = 200) -> tuple[float, float]:
+    """METEOR of the set, and 1.96 standard deviations of METEOR over sets drawn anew with replacement."""
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    meteor = Meteor()
+
+    def score(rows: Sequence[str]) -> float:  # Java answers with a line for each row, and the set's score as the last
+        meteor.meteor_p.stdin.write((" ||| ".join(["EVAL", *rows]) + "\n").encode())
+        meteor.meteor_p.stdin.flush()
+        return [float(meteor.meteor_p.stdout.readline()) for _ in range(len(rows) + 1)][-1]
+
+    rows = [meteor._stat(said[image][0], true[image]) for image in said]
+    draws = np.random.default_rng(0).integers(len(rows), size=(resamples, len(rows)))
+    return score(rows), 1.96 * float(np.std([score([rows[i] for i in draw]) for draw in draws]))
+
+
+def _spice(said: Texts, true: Texts) -> tuple[float, float]:
+    """SPICE of the set, a mean over images, and 1.96 standard errors of that mean."""
+    from pycocoevalcap.spice.spice import Spice
+
+    score, of_images = Spice().compute_score(true, said)
+    values = [of_image["All"]["f"] for of_image in of_images]
+    return float(score), 1.96 * float(np.std(values)) / len(values) ** 0.5
+
+
+if __name__ == "__main__":
+    print(json.dumps({"METEOR": _meteor, "SPICE": _spice}[sys.argv[1]](*json.load(sys.stdin))))

@@ -1,0 +1,182 @@
+"""The loops of model.py with hand-written gradients: the same values, sooner.
+
+Comes in: a model. Inside `with kernels(model):` its additive attention and time loop are those of this page; outside
+they are the plain ones, and so are the results but for rounding. docs/PERFORMANCE.md says what each kernel is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from model import AdditiveAttention, AttentionDecoder
+from models.packing import place_in_group
+
+
+@contextmanager
+def kernels(model: nn.Module) -> Iterator[None]:
+    """Inside, whatever of the model has a kernel here computes by it. May be nested."""
+    replaced = [
+        (module, name, function)
+        for module in model.modules()
+        for kind, name, function in KERNELS
+        if isinstance(module, kind) and getattr(type(module), name) is getattr(kind, name) and name not in vars(module)
+    ]
+    for module, name, function in replaced:
+        setattr(module, name, MethodType(function, module))
+    try:
+        yield
+    finally:
+        for module, name, _ in replaced:
+            delattr(module, name)
+
+
+# ------------------------------------------------------------------------------------------------ additive attention
+
+
+def additive_scores(self: AdditiveAttention, query: Tensor, keys: Tensor) -> Tensor:
+    """`AdditiveAttention.scores`."""
+    v = self.v.weight[0].to(keys.dtype)
+    if torch.is_grad_enabled() or query.is_cuda:
+        return AdditiveScores.apply(query, keys, v)
+    few = max(1, 2**18 // (query.shape[1] * keys[0].numel()))  # pictures at a time stay in the processor's cache
+    pairs = zip(query.split(few), keys.split(few), strict=True)
+    return torch.cat([AdditiveScores.apply(*pair, v) for pair in pairs])
+
+
+class AdditiveScores(torch.autograd.Function):
+    """v . tanh(keys + query): queries (N, K, A), keys (N, R, A) and v (A,) -> scores (N, K, R).
+
+    With tanh(x) = 2 sigmoid(2 x) - 1, as torch's sigmoid is several times faster on a CPU than its tanh; and in half as
+    many passes over the (N, K, R, A) numbers in between, most of what attention costs, as autograd would make.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+        s = torch.add(2 * query.unsqueeze(2), keys.unsqueeze(1), alpha=2).sigmoid_()
+        ctx.save_for_backward(s, v)
+        return 2 * (s @ v) - v.sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        s, v = ctx.saved_tensors
+        slope = torch.addcmul(s, s, s, value=-1)  # (N, K, R, A): a quarter of tanh's
+        of_query = (gradient.unsqueeze(-2) @ slope).squeeze(-2) * (4 * v)  # (N, K, A)
+        of_keys = slope.mul_(gradient.unsqueeze(-1))
+        of_keys = of_keys.squeeze(1) if of_keys.shape[1] == 1 else of_keys.sum(1)
+        return of_query, of_keys.mul_(4 * v), 2 * (gradient.flatten() @ s.flatten(0, -2)) - gradient.sum()
+
+
+# ------------------------------------------------------------------------------------------------------- the time loop
+
+
+def attention_forward(
+    self: AttentionDecoder, features: Tensor, words: PackedSequence, image_of: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`AttentionDecoder.forward`, on the captions still running only."""
+    images = self.prepare(features)
+    embedded = self.dropout(self.embedding(words.data))  # (L, W)
+    regions, keys = as_multiplied(images.regions), as_multiplied(images.keys)
+    state = tuple(as_multiplied(s)[image_of] for s in images.state)  # (B, D) each
+    from_hidden, context_gates = (OverTime.of(layer, keys.dtype) for layer in (self.from_hidden, self.context_gates))
+    mix = OverTime(regions.transpose(1, 2))
+    place, captions = place_in_group(image_of, len(features))
+    seats = image_of * captions + place  # each picture's captions behind each other, so that they share its regions
+    sizes, steps = words.batch_sizes.tolist(), []
+    running_keys = Prefixes.apply(keys.index_select(0, image_of), sizes)
+    for x, keys_now in zip(self.word_gates(embedded).split(sizes), running_keys, strict=True):  # x: (running, gates)
+        state, seat = tuple(s[: len(x)] for s in state), seats[: len(x)]
+        h, query, gate = from_hidden(state[0]).split(self.splits, -1)
+        weights = self.attention(query.unsqueeze(1), keys_now).squeeze(1)  # (running, R)
+        seated = weights.new_zeros(len(features) * captions, weights.shape[1]).index_copy(0, seat, weights)
+        context = mix(seated.unflatten(0, (-1, captions))).flatten(0, 1).index_select(0, seat)  # (running, E)
+        if gate.shape[-1]:
+            context = context * torch.sigmoid(gate)
+        state = self.cell.step(x + context_gates(context), h, state)
+        steps.append((state[0], context, weights))
+    hidden, context, weights = map(torch.cat, zip(*steps, strict=True))  # (L, D), (L, E), (L, R)
+    return self.logits(hidden, context, embedded), weights
+
+
+def as_multiplied(x: Tensor) -> Tensor:
+    """x as the linear layers take it: under autocast they would cast it anew at each step."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+class OverTime:
+    """A linear map inside a time loop: x (..., n, I) -> x @ weight^T + bias, for a weight (..., O, I).
+
+    As the plain product in value and gradient, but the weight's gradient is one product over all steps.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None):
+        self.weight, self.bias = weight, bias
+        self.steps: list[tuple[Tensor, Tensor] | None] = []
+
+    @classmethod
+    def of(cls, layer: nn.Linear, dtype: torch.dtype) -> OverTime:
+        """A layer, in a precision."""
+        return cls(layer.weight.to(dtype), None if layer.bias is None else layer.bias.to(dtype))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        product = ProductOverTime.apply(x, self.weight, self.steps)
+        return product if self.bias is None else product + self.bias
+
+
+class ProductOverTime(torch.autograd.Function):
+    """x @ weight^T at one step. Plain autograd makes a gradient of the weight's size at every step and adds them up;
+    here the first step, whose turn comes last, computes it for all (`steps`, a list that they share)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, steps: list) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.steps, ctx.number = steps, len(steps)
+        steps.append(None)
+        return x @ weight.transpose(-1, -2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        of_weight = None
+        if ctx.needs_input_grad[1]:
+            ctx.steps[ctx.number] = x.detach(), gradient
+            if ctx.number == 0:
+                of_loss = [step for step in ctx.steps if step is not None]  # not every step need lead to the loss
+                xs, gradients = (torch.cat(column, -2) for column in zip(*of_loss, strict=True))
+                of_weight = gradients.transpose(-1, -2) @ xs
+                # the list and the graph know each other: what stays in it would stay in memory for ever
+                ctx.steps[:] = [None] * len(ctx.steps)
+        return gradient @ weight, of_weight, None
+
+
+class Prefixes(torch.autograd.Function):
+    """x -> x[:n] for every n in `sizes`, as plain slicing gives, but with one gradient buffer for all slices.
+
+    The time loop asks for the captions still running at every step; the gradient of plain slices would fill and add a
+    whole (B, R, A) of zeros per step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+        ctx.shape = x.shape
+        return tuple(x[:n].view_as(x[:n]) for n in sizes)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].new_zeros(ctx.shape)
+        for gradient in gradients:
+            total[: len(gradient)] += gradient
+        return total, None
+
+
+KERNELS = (
+    (AdditiveAttention, "scores", additive_scores),
+    (AttentionDecoder, "forward", attention_forward),
+)

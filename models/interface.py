@@ -1,0 +1,53 @@
+"""What passes between batches, encoder and decoders.
+
+The letters of the shapes are those of model.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from models.cells import State
+
+
+class ImageBatch(Protocol):
+    """What a captioner reads of a batch; data_loader.Batch is one."""
+
+    pixels: Tensor | None  # (N, 3, H, W) uint8
+    features: Tensor | None  # (N, R', E), what `encoder.forward_features` gave
+    inputs: PackedSequence
+    image_of: Tensor  # (B,)
+
+
+class EncodedImages(NamedTuple):
+    """What does not depend on the words, computed by `prepare` once per picture."""
+
+    state: State  # the first state, each (N, D)
+    regions: Tensor  # (N, R, E) what is looked at
+    keys: Tensor  # (N, R, A) what attention compares with
+    pooled: tuple[Tensor, ...] = ()  # (N, ...) each, what the whole picture adds to every step
+
+    def rows(self, index: Tensor | slice) -> EncodedImages:
+        """Of some pictures only, or of each caption's picture."""
+        state, pooled = (tuple(x[index] for x in each) for each in (self.state, self.pooled))
+        return EncodedImages(state, self.regions[index], self.keys[index], pooled)
+
+
+def records_config(init: Callable[..., None]) -> Callable[..., None]:
+    """An `__init__` that leaves its arguments, defaults among them, in `self.config`: what builds the decoder again."""
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def recording(self: Any, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        bound = signature.bind(self, *args, **options)
+        bound.apply_defaults()
+        self.config = {name: value for name, value in bound.arguments.items() if name != "self"}
+
+    return recording

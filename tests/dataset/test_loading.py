@@ -1,0 +1,134 @@
+"""What a user relies on whichever layout a dataset has."""
+
+import json
+import random
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+from PIL import Image
+
+from dataset import paths
+from dataset.loading import load_records
+from dataset.pictures import open_image
+from dataset.records import fingerprint
+
+
+def edit(file: Path, change) -> None:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    change(content)
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_order_does_not_depend_on_the_file(tiny_coco):
+    expected = load_records(tiny_coco)
+    edit(tiny_coco / "annotations/captions_train.json", lambda c: random.Random(1).shuffle(c["images"]))
+    assert load_records(tiny_coco) == expected
+    assert fingerprint(load_records(tiny_coco)) == fingerprint(expected)
+
+
+def test_an_image_without_captions_is_left_out(tiny_coco):
+    edit(
+        tiny_coco / "annotations/captions_train.json",
+        lambda c: c.update(annotations=[a for a in c["annotations"] if a["image_id"] != 3]),
+    )
+    assert [r.image_id for r in load_records(tiny_coco, "train")] == [1, 2, 4, 5, 6]
+    edit(tiny_coco / "annotations/captions_val.json", lambda c: c.update(annotations=[]))
+    with pytest.raises(ValueError, match="no image with a caption in the split 'val'"):
+        load_records(tiny_coco, "val")
+
+
+def test_a_name_is_looked_up_under_DATA(tiny_coco, monkeypatch):
+    monkeypatch.setattr(paths, "DATA", tiny_coco.parent)
+    assert load_records("tiny", "val") == load_records(tiny_coco, "val")
+    with pytest.raises(FileNotFoundError, match=r"No dataset at .*nowhere: draw .*scripts\.sample.*DATA="):
+        load_records("nowhere")
+
+
+def test_an_image_in_two_splits_is_refused(tiny_coco):
+    for kind in ("captions", "instances"):
+        text = (tiny_coco / f"annotations/{kind}_train.json").read_text()
+        (tiny_coco / f"annotations/{kind}_val.json").write_text(text)
+    with pytest.raises(ValueError, match="image 1 is listed twice, in train and val"):
+        load_records(tiny_coco)
+
+
+def test_a_folder_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not a dataset this course knows"):
+        load_records(tmp_path)
+
+
+# --- images that are missing, and names that are written in another way
+
+
+def three_layouts(folder: Path, names: list[str]) -> list[Path]:
+    """The same images under these names in COCO's layout, in Karpathy's, and in a table, without the files."""
+    coco, karpathy, table = (folder / name for name in ("coco", "karpathy", "table"))
+    for images in (coco / "train", coco / "annotations", karpathy / "images", table / "images"):
+        images.mkdir(parents=True)
+    numbers = range(1, len(names) + 1)
+    content = {
+        "images": [{"id": i, "file_name": name} for i, name in zip(numbers, names, strict=True)],
+        "annotations": [{"id": i, "image_id": i, "caption": "a shape"} for i in numbers],
+    }
+    (coco / "annotations/captions_train.json").write_text(json.dumps(content))
+    entries = [
+        {"filename": name, "imgid": i, "split": "train", "sentences": [{"raw": "a shape"}]}
+        for i, name in zip(numbers, names, strict=True)
+    ]
+    (karpathy / "dataset_flickr8k.json").write_text(json.dumps({"images": entries}))
+    lines = ["image,caption", *(f"{name},a shape" for name in names)]
+    (table / "captions.csv").write_text("\n".join(lines), encoding="utf-8")
+    return [coco, karpathy, table]
+
+
+def add_files(folder: Path, names: list[str]) -> None:
+    images = folder / ("train" if folder.name == "coco" else "images")
+    for name in names:
+        (images / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(images / name)
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        (
+            9,
+            r"1 of 10 images are missing from .*(train|images): '9\.png'; complete the dataset, or leave them out",
+        ),
+        (7, r"3 of 10 images are missing from .*: '7\.png', '8\.png', '9\.png'; complete"),
+        (2, r"8 of 10 images are missing from .*: '2\.png', '3\.png', '4\.png', …; complete"),
+    ],
+)
+def test_missing_images_are_counted_before_any_work_or_left_out(tmp_path, capsys, there, message):
+    names = [f"{i}.png" for i in range(10)]
+    for folder in three_layouts(tmp_path, names):
+        add_files(folder, names[:there])
+        with pytest.raises(FileNotFoundError, match=message):
+            load_records(folder)
+        records = load_records(folder, missing="skip")
+        assert {record.path.name for record in records} == set(names[:there])
+        assert f"left out: {10 - there} of 10 images are missing from" in capsys.readouterr().out
+
+
+def test_where_no_image_is_there_none_is_skipped(tmp_path):
+    for folder in three_layouts(tmp_path, ["1.png", "2.png"]):
+        with pytest.raises(FileNotFoundError, match="2 of 2 images are missing"):
+            load_records(folder, missing="skip")
+        with pytest.raises(ValueError, match='"stop" or "skip", not \'ignore\''):
+            load_records(folder, missing="ignore")
+
+
+@pytest.mark.parametrize("name", ["café.png", "Ένας σκύλος.png", "が.png", "Ångström ñandú.png"])
+@pytest.mark.parametrize(("listed", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
+def test_a_name_may_be_composed_in_another_way_than_on_disk(tmp_path, name, listed, on_disk):
+    for folder in three_layouts(tmp_path, [normalize(listed, name), "1.png"]):
+        add_files(folder, [normalize(on_disk, name), "1.png"])
+        assert all(open_image(record.path).size == (4, 4) for record in load_records(folder))
+
+
+@pytest.mark.parametrize("name", ["part\\1.png", "part\\two words.png", "part/1.png", ".\\1.png"])
+def test_backslashes_in_names_are_read_as_slashes(tmp_path, name):
+    for folder in three_layouts(tmp_path, [name]):
+        add_files(folder, [name.replace("\\", "/")])
+        assert [open_image(record.path).size for record in load_records(folder)] == [(4, 4)]

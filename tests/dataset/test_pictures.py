@@ -1,0 +1,100 @@
+"""What a user relies on when files become pictures."""
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageOps
+
+from dataset.pictures import open_image
+
+
+def test_every_kind_of_picture_becomes_rgb(tmp_path):
+    grey = Image.new("L", (8, 6), 100)
+    red = Image.new("RGB", (8, 6), (255, 0, 0))
+    half = Image.new("RGBA", (8, 6), (255, 0, 0, 0))
+    half.paste((255, 0, 0, 255), (0, 0, 4, 6))
+    pictures = {
+        "grey.jpg": (grey, (100, 100, 100)),
+        "bits.png": (Image.new("1", (8, 6), 1), (255, 255, 255)),
+        "grey_alpha.png": (Image.new("LA", (8, 6), (100, 255)), (100, 100, 100)),
+        "cmyk.jpg": (Image.new("CMYK", (8, 6), (0, 255, 255, 0)), (255, 0, 0)),
+        "palette.png": (red.convert("P"), (255, 0, 0)),
+        "alpha.png": (half, (255, 0, 0)),
+        "deep.png": (Image.fromarray(np.full((6, 8), 25700, dtype=np.uint16)), (100, 100, 100)),
+    }
+    for name, (picture, expected) in pictures.items():
+        picture.save(tmp_path / name)
+        image = open_image(tmp_path / name)
+        assert (image.mode, image.size) == ("RGB", (8, 6)), name
+        assert np.allclose(image.getpixel((1, 3)), expected, atol=3), name
+    assert open_image(tmp_path / "alpha.png").getpixel((6, 3)) == (255, 255, 255)  # not the red, or black, below
+
+
+def test_transparent_palette_is_laid_over_white(tmp_path):
+    picture = Image.new("P", (4, 4), 0)
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    picture.putpixel((0, 0), 1)
+    picture.save(tmp_path / "p.png", transparency=0)
+    image = open_image(tmp_path / "p.png")
+    assert image.getpixel((0, 0)) == (255, 0, 0) and image.getpixel((2, 2)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    levels = np.asarray(open_image(tmp_path / "ramp.png"))[..., 0]
+    assert np.array_equal(levels, ramp // 257)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_carried_out(tmp_path, orientation):
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    picture, exif = Image.fromarray(pixels), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture.save(tmp_path / "turned.png", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(tmp_path / "turned.png"))
+    assert np.array_equal(open_image(tmp_path / "turned.png"), expected)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("entries", "size"),
+    [
+        (b"\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00" + b"\x00" * 4, (8, 16)),
+        # a pointer to GPS data that is a byte string: ImageOps.exif_transpose stumbles over it
+        (
+            b"\x02\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00"
+            b"%\x88\x06\x00\x06\x00\x00\x004\x00\x00\x00" + b"\x00" * 24,
+            (8, 16),
+        ),
+        (b"\xff\xff\x12", (16, 8)),  # cut short
+    ],
+)
+def test_damaged_exif_does_not_cost_the_picture(tmp_path, entries, size):
+    exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00" + entries
+    Image.new("RGB", (16, 8), "white").save(tmp_path / "damaged.jpg", exif=exif)
+    assert open_image(tmp_path / "damaged.jpg").size == size
+
+
+def test_a_missing_picture_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No image at .*000007\.png: complete the dataset"):
+        open_image(tmp_path / "000007.png")
+
+
+def test_what_is_not_a_whole_picture_is_refused(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    for name in ("cut.jpg", "cut.png"):
+        Image.fromarray(noise).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(ValueError, match=rf"{name} cannot be read as an image"):
+            open_image(tmp_path / name)
+    (tmp_path / "page.jpg").write_text("<html>404</html>")
+    with pytest.raises(ValueError, match=r"page\.jpg cannot be read as an image"):
+        open_image(tmp_path / "page.jpg")
+    with pytest.raises(ValueError, match="cannot be read as an image"):
+        open_image(tmp_path)
+    Image.fromarray(noise).save(tmp_path / "bomb.png")
+    for limit in (3000, 1000):  # Pillow warns above its limit, and stops above twice that: both are refused here
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(ValueError, match=r"bomb\.png is refused, it is too large"):
+            open_image(tmp_path / "bomb.png")
