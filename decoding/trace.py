@@ -80,7 +80,6 @@ class Exploration:
     ) -> Hypothesis:
         """The caption that begins with the ids `prefix`: by beam search, or drawn at random at a `temperature` above 0.
 
-        Raises ValueError as `beam_search` and `sample` do.
         It may be as long as the captions that the model learned from. Raises ValueError as `beam_search` and `sample`.
         """
         options: dict[str, Any] = {"prefix": tuple(prefix), "max_length": max(self.longest, len(prefix) + 1)}

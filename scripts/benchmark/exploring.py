@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dataset.loading import load_records
@@ -30,7 +30,7 @@ def explorer(clock: Clock, quick: bool) -> None:
 def costs(captioner: checkpoint.Checkpoint, images: Sequence, clock: Clock, moves: int = 200) -> tuple[float, float]:
     """Median seconds of Python for a move of the slider, and for a new caption with all its pictures."""
 
-    def timed(act, argument: dict) -> float:
+    def timed(act: Callable[[dict], object], argument: dict) -> float:
         began = clock()
         act(argument)
         return clock() - began

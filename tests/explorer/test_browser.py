@@ -147,7 +147,7 @@ def voila(place) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def in_voila(browser, voila) -> Iterator:
     page = browser.new_page(viewport=LAPTOP)
-    page.goto(voila)
+    page.goto(voila, timeout=SLOW)
     page.locator(".explorer .choice").first.wait_for(timeout=SLOW)
     yield page, page.locator(".explorer").first
     page.close()
@@ -351,7 +351,7 @@ def test_the_page_asks_for_a_token_and_nothing_but_this_computer(browser, voila)
     page = browser.new_page(viewport=LAPTOP)
     answered = []
     page.on("response", lambda response: answered.append(response.url))
-    page.goto(voila)
+    page.goto(voila, timeout=SLOW)
     page.locator(".explorer .choice").first.wait_for(timeout=SLOW)
     outside = [url for url in answered if not re.match(r"data:|blob:|http://127\.0\.0\.1:", url)]
     page.close()
@@ -360,7 +360,7 @@ def test_the_page_asks_for_a_token_and_nothing_but_this_computer(browser, voila)
 
 def test_it_fits_a_telephone(browser, voila):
     page = browser.new_page(viewport=PHONE, device_scale_factor=2, has_touch=True)
-    page.goto(voila)
+    page.goto(voila, timeout=SLOW)
     explorer = page.locator(".explorer")
     explorer.locator(".choice").first.wait_for(timeout=SLOW)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
