@@ -22,6 +22,7 @@ from decoding.trace import Exploration
 from figures import plots, visualize
 from model import best_device
 from models import checkpoint
+from scripts.arguments import add_device
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,16 +35,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--figure", metavar="FILE", help="save where the model looked at the first picture: .png, or .gif"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    add_device(parser)
     options = parser.parse_args(arguments)
     if options.num_beams < 1:
         parser.error("--num-beams must be 1 or more")
     device = best_device(options.device)
     captioner = checkpoint.load(options.checkpoint, device)
-    model, vocabulary, metadata = captioner
-    longest = (
-        metadata["settings"]["caption_words"] + 1 if "settings" in metadata else 20
-    )  # as long as those it learned from
+    model, vocabulary, longest = captioner.model, captioner.vocabulary, captioner.max_length
     transform = Transform(model.encoder.image_size)
     unread = 0
     for path in options.pictures:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from data_loader import Transform, get_loader
 from dataset.coco import Record, load
 from model import Captioner, DecoderRNN, EncoderCNN
 from vocabulary import Vocabulary
@@ -109,6 +110,16 @@ def captioner(vocabulary: Vocabulary) -> Callable[..., Captioner]:
         encoder = EncoderCNN("small", image_size=32, grid=2, finetune=finetune)
         sizes = {"word_size": 8, "hidden_size": 16, "attention_size": 8, "dropout": 0.0}
         return Captioner(encoder, kind(len(vocabulary), encoder.feature_size, **(sizes | decoder)))
+
+    return build
+
+
+@pytest.fixture
+def loader(records, vocabulary) -> Callable:
+    """Builds a loader of a split, its pictures 32 pixels wide: `loader("train", images_per_batch=3, ...)`."""
+
+    def build(split: str = "train", **options):
+        return get_loader(records[split], vocabulary, transform=Transform(32), **({"images_per_batch": 3} | options))
 
     return build
 

@@ -19,7 +19,6 @@ from scripts.benchmark.gpu import gpu
 from scripts.benchmark.learning import random_batch
 from scripts.benchmark.table import compare
 from scripts.benchmark.textbook import textbook_beam, textbook_loss
-from training.loop import token_loss
 
 TINY = {"regions": 9, "features": 7, "words": 30}
 
@@ -118,16 +117,6 @@ def test_it_may_be_asked_twice_and_for_the_first_steps_only():
             gradients.append(torch.autograd.grad(loss, weight, retain_graph=True)[0])
     for a, b in zip(gradients[:3], gradients[3:], strict=True):
         torch.testing.assert_close(a, b)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_in_rows_is_cross_entropy_in_value_and_gradient(smoothing):
-    torch.manual_seed(0)
-    logits, targets = torch.randn(150, 11, requires_grad=True), torch.randint(0, 11, (150,))
-    ours = token_loss(logits, targets, smoothing) / 150
-    plain = F.cross_entropy(logits, targets, label_smoothing=smoothing)
-    torch.testing.assert_close(ours, plain)
-    torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (ours, plain)))
 
 
 def test_a_comparison_is_a_ratio_per_unit_of_work(capsys):

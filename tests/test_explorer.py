@@ -29,7 +29,7 @@ def load(captioner, vocabulary):
     """A tiny untrained captioner as `checkpoint.load` gives it; `load(attention="none")` has no attention."""
 
     def build(**decoder) -> Checkpoint:
-        return Checkpoint(captioner(**decoder).eval(), vocabulary, {"settings": {"caption_words": 8}})
+        return Checkpoint(captioner(**decoder).eval(), vocabulary, max_length=9)
 
     return build
 

@@ -16,7 +16,8 @@ from data_loader import Batch
 from models.decoders import DECODERS, ShowAttendTell
 from scripts.benchmark.table import Clock, compare, medians, show
 from scripts.benchmark.textbook import textbook_loss
-from training.loop import best_precision, token_loss
+from training.loop import best_precision
+from training.losses import token_loss
 
 # The sizes of the best-known PyTorch captioning tutorial.
 SIZES = {"regions": 14 * 14, "features": 2048, "size": 512, "words": 9490}
@@ -134,7 +135,7 @@ def memory() -> None:
     rows = []
     if not Path("/proc/self/clear_refs").exists():
         return
-    for name in ("textbook", "ours", "ours whole"):
+    for name in ("textbook", "ours"):
         answer = subprocess.run(
             [sys.executable, "-c", f"from scripts.benchmark.learning import peak; peak({name!r})"],
             cwd=Path(__file__).parents[2],
@@ -143,17 +144,12 @@ def memory() -> None:
             check=True,
         )
         rows.append([name, *answer.stdout.split()])
-    rows[-1][0] = "ours, the vocabulary's loss for the whole batch at once"
     show("Peak of memory of a step, MB", ("", "weights and batch", "during the step, beyond"), rows)
 
 
 def peak(name: str) -> None:
     """Prints the megabytes before a step, and what it takes beyond them at its peak."""
-    from training.loop import TokenLoss
-
     batch, decoder = random_batch(), random_decoder()
-    if name == "ours whole":
-        TokenLoss.ROWS = 10**9
     precision = best_precision(torch.device("cpu"))
     status, peaks = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     peaks.write_text("5")  # the peak begins anew here; what getrusage tells is also of the parent

@@ -12,7 +12,8 @@ from decoding.search import BANNED, END, START, decode, greedy
 from evaluation.cider import CiderD
 from evaluation.metrics import statistics
 from models.checkpoint import RunCheckpoint
-from training.loop import TrainingConfig, fit
+from training.loop import fit
+from training.optimization import TrainingConfig
 from training.self_critical import SelfCritical
 from vocabulary import tokenize
 

@@ -14,7 +14,10 @@ from model import Captioner, EncoderCNN
 from models import checkpoint
 from models.decoders import DECODERS
 from training import config
-from training.loop import TrainingConfig, evaluate, fit, scheduled_sampling_forward, token_loss
+from training.loop import evaluate, fit
+from training.losses import token_loss
+from training.optimization import TrainingConfig
+from training.teacher_forcing import scheduled_sampling_forward
 from vocabulary import Vocabulary
 
 NAMED = [name for name in config.PRESETS if name not in ("sample", "photographs")]

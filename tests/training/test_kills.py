@@ -18,7 +18,7 @@ from conftest import LONG
 
 from training.loop import best_precision
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KILLS = 50 if LONG else 5
 
 # Importing PyTorch takes seconds, so one process does it once, and each run is a fork of it with a session of its own.
