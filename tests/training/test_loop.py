@@ -196,3 +196,40 @@ def test_a_vocabulary_of_specials_only_learns_the_unknown(records, captioner):
     loader = get_loader(records["train"], words, transform=Transform(32))
     history = fit(model, loader, loader, TrainingConfig(epochs=15, learning_rate=0.05))
     assert history[-1]["val_perplexity"] < 2
+
+
+class OwnLoader:
+    """All that `fit` asks of a loader: some batches, always the same."""
+
+    def __init__(self, batches: list):
+        self.batches, self.position, self.asked = batches, 0, []
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        self.asked.append((epoch, start))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self):
+        for position, batch in enumerate(self.batches, start=1):
+            self.position = position
+            yield batch
+
+
+def test_a_loader_of_ones_own_will_do(captioner, loader):
+    own = OwnLoader(list(loader()))
+    history = fit(captioner(), own, list(loader("val")), TrainingConfig(epochs=2))
+    assert len(history) == 2 and own.asked == [(0, 0), (1, 0), (2, 0)]
+
+
+def test_an_error_while_a_split_is_evaluated_leaves_the_model_in_train_mode(captioner, loader):
+    def failing():
+        yield from loader("val", images_per_batch=1)
+        raise OSError("the disk is gone")
+
+    model = captioner(finetune=0).train()
+    before = [module.training for module in model.modules()]
+    with pytest.raises(OSError, match="the disk is gone"):
+        evaluate(model, failing(), torch.device("cpu"))
+    assert [module.training for module in model.modules()] == before and model.training
+    assert not any(module.training for module in model.encoder.frozen_blocks)

@@ -100,3 +100,10 @@ def test_a_stopped_run_draws_on_where_it_was(captioner, loader, records, vocabul
 def test_one_caption_has_no_siblings():
     with pytest.raises(ValueError, match="at least 2"):
         SelfCritical(lambda image, ids: 0.0, 1.0, samples=1)
+
+
+def test_an_error_while_captions_are_drawn_leaves_the_model_in_train_mode(captioner, loader):
+    model, batch = captioner().train(), next(iter(loader))
+    with pytest.raises(ValueError, match="max_length"):
+        SelfCritical(lambda image, ids: 0.0, weight=1.0, max_length=0)(model, batch)
+    assert model.training and model.decoder.training
