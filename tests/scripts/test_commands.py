@@ -42,13 +42,28 @@ def test_every_preset_trains_on_the_sample_and_adaptive_tells_how_much_each_word
 def test_the_checkpoint_says_where_it_comes_from(folder):
     quick = [*QUICK, "--preset", "lstm", "--epochs", "1"]
     run = train.main([*quick, "--seed", "3"])
-    metadata = checkpoint.load(run).metadata
-    assert metadata["seed"] == 3 and metadata["dataset"] == coco.fingerprint(coco.load("sample", "train"))
+    one, learned = checkpoint.load(run), coco.load("sample", "train")
+    metadata = one.metadata
+    assert one.max_length == for_dataset("sample").caption_words + 1
+    assert one.images.learned == tuple(r.image_id for r in learned) and one.images.held_out == ()
+    assert scoring.learned_records(one) == coco.load("sample", "train", instances=False)
+    assert metadata["seed"] == 3 and metadata["dataset"] == coco.fingerprint(learned)
     assert metadata["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     with pytest.raises(ValueError, match="holds a run of another dataset, seed or settings: delete it or choose"):
         train.main([*quick, "--seed", "4"])
     with pytest.raises(ValueError, match="another dataset, seed or settings"):
         train.main([*quick, "--seed", "3", "--learning-rate", "0.5"])
+
+
+def test_another_dataset_or_a_changed_one_is_not_what_the_model_learned_from(folder):
+    """Though its images may have the same numbers."""
+    run = train.main([*QUICK, "--preset", "lstm", "--epochs", "1"])
+    making.make("data/other", train=8, val=3, test=3, seed=1)
+    with pytest.raises(ValueError, match="data/other is not what the model learned from, or has changed since"):
+        scoring.learned_records(checkpoint.load(run), "data/other")
+    assert "copied from training" in evaluate.main(["--checkpoint", str(run), "--num-beams", "1"])
+    scores = evaluate.main(["--checkpoint", str(run), "--num-beams", "1", "--dataset", "data/other"])
+    assert "copied from training" not in scores
 
 
 def test_a_threshold_that_no_word_reaches_is_refused(folder):
