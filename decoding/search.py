@@ -21,6 +21,7 @@ from torch import Tensor
 from data_loader import Batch
 from decoding.ensemble import Ensemble
 from model import Captioner
+from models.fast import kernels
 from models.modes import eval_mode
 from vocabulary import END, PAD, START, UNK
 
@@ -206,7 +207,7 @@ def decode(
     """Every picture of a loader once, without dropout: image id -> hypothesis. `options` are those of the search."""
     device = next(model.parameters()).device
     captions: dict[int | str, Hypothesis] = {}
-    with eval_mode(model):
+    with eval_mode(model), kernels(model):
         for batch in loader:
             hypotheses = search(model.decoder, model.regions(batch.to(device)), **options)
             captions.update(zip(batch.image_ids, hypotheses, strict=True))

@@ -1,6 +1,6 @@
 """One captioner and one picture: what it says, how sure it is, what else it might have said, and where it looks.
 
-Comes in: a captioner (model, vocabulary, metadata: what `checkpoint.load` gives) and a picture. Goes out: a
+Comes in: a captioner (what `checkpoint.load` gives) and a picture. Goes out: a
 `CaptionTrace` in plain lists and arrays, and the `Choice`s at each of its places. What it does not know: widgets,
 figures, files.
 """
@@ -63,8 +63,7 @@ class Exploration:
     """A captioner with one picture, which the encoder sees once."""
 
     def __init__(self, captioner: Checkpoint, picture: Image.Image) -> None:
-        self.model, self.vocabulary, metadata = captioner
-        self.longest = metadata["settings"]["caption_words"] + 1 if "settings" in metadata else 20
+        self.model, self.vocabulary, self.longest = captioner.model, captioner.vocabulary, captioner.max_length
         pixels = Transform(self.model.encoder.image_size)(picture)
         self.pixels = pixels.unsqueeze(0).to(next(self.model.parameters()).device)  # (1, 3, H, W)
         with torch.inference_mode():

@@ -20,6 +20,7 @@ from decoding.trace import CaptionTrace, Exploration
 from figures.attention import attention_figure, attention_film, attention_mass
 from models import checkpoint
 from models.devices import best_device
+from scripts.arguments import add_device, count
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -54,16 +55,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.caption", description=__doc__.split("\n\n")[0])
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="JPEG, PNG, … of any size")
     parser.add_argument("--checkpoint", default="runs/sample/model", help="a folder (default: runs/sample/model)")
-    parser.add_argument("--num-beams", type=int, default=5, help="beam width; 1: greedy (default: 5)")
+    parser.add_argument("--num-beams", type=count, default=5, help="beam width; 1: greedy (default: 5)")
     parser.add_argument("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
     parser.add_argument(
         "--figure", metavar="FILE", help="save where the model looked at the first picture: .png, or .gif"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    options = parser.parse_args(arguments)
-    if options.num_beams < 1:
-        parser.error("--num-beams must be 1 or more")
-    return options
+    add_device(parser)
+    return parser.parse_args(arguments)
 
 
 def _draw(picture: Image.Image, trace: CaptionTrace, count: int, file: Path) -> None:

@@ -8,42 +8,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from dataset.loading import load_records
 from model import EncoderCNN
 from models.devices import best_device, best_precision
-from scripts.train import count, home_of
-from training import config
+from scripts.arguments import add_broken, add_dataset, add_device, count
+from training.experiment import home_of
 from training.features import extract, file_of
+from training.presets import PHOTOGRAPHS
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and extracts."""
-    default = config.PHOTOGRAPHS
-    parser = argparse.ArgumentParser(prog="python -m scripts.features", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--dataset", default="sample", help='"sample", "coco", "flickr8k" or a folder (default: sample)'
-    )
-    parser.add_argument(
-        "--split", action="append", help="train, val or test; may be given again (default: all there are)"
-    )
-    parser.add_argument(
-        "--encoder", default=default.encoder, help=f"a torchvision classifier (default: {default.encoder})"
-    )
-    parser.add_argument(
-        "--weights", default=default.weights, help=f"torchvision's name or a file (default: {default.weights})"
-    )
-    parser.add_argument("--image-size", type=int, help="pixels (default: what the encoder was made for)")
-    parser.add_argument("--grid", type=int, help="regions per side (default: the encoder's own)")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    parser.add_argument(
-        "--broken", choices=("skip", "stop"), default="skip", help="pictures that cannot be read (default: skip)"
-    )
-    parser.add_argument("--views", type=count, default=1, help="so many of each training picture (default: 1)")
-    parser.add_argument("--limit", type=count, help="only the first so many images of each split")
-    options = parser.parse_args(arguments)
+    options = parse(arguments)
     records = load_records(options.dataset, instances=False)
     device = best_device(options.device)
     weights = None if options.weights == "none" else options.weights
@@ -63,6 +41,25 @@ def main(arguments: list[str] | None = None) -> None:
                 view=view,
             )
             print(f"{path}: {len(made):,} images, {made.shape[0]} regions of {made.shape[1]} numbers")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.features", description=(__doc__ or "").split("\n\n")[0])
+    add, usual = parser.add_argument, PHOTOGRAPHS
+    add_dataset(parser)
+    add("--split", action="append", help="train, val or test; may be given again (default: all there are)")
+    add("--encoder", default=usual.encoder, help=f"a torchvision classifier (default: {usual.encoder})")
+    add("--weights", default=usual.weights, help=f"torchvision's name or a file (default: {usual.weights})")
+    add("--image-size", type=count, help="pixels (default: what the encoder was made for)")
+    add("--grid", type=count, help="regions per side (default: the encoder's own)")
+    add("--batch-size", type=count, default=32)
+    add("--workers", type=int, default=0, help="processes that read pictures (default: 0)")
+    add_device(parser)
+    add_broken(parser)
+    add("--views", type=count, default=1, help="so many of each training picture (default: 1)")
+    add("--limit", type=count, help="only the first so many images of each split")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

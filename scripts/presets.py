@@ -7,23 +7,23 @@ downloaded; the encoders are built without weights.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import torch
 
 from model import EncoderCNN
 from models.decoders import DECODERS
-from training import config
+from training.presets import PRESETS
 
 WORDS = 10_000  # about COCO's vocabulary; the decoders' sizes depend on it
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    argparse.ArgumentParser(prog="python -m scripts.presets", description=__doc__.split("\n\n")[0]).parse_args(
-        arguments
-    )
+    parser = argparse.ArgumentParser(prog="python -m scripts.presets", description=(__doc__ or "").split("\n\n")[0])
+    parser.parse_args(arguments)
     print(f"{'preset':17}{'encoder':16}{'regions':>13}  {'decoder':20}{'encoder':>9}{f'decoder ({WORDS:,} words)':>24}")
-    for name, settings in config.PRESETS.items():
+    for name, settings in PRESETS.items():
         encoder = EncoderCNN(**settings.encoder_options() | {"weights": None})
         with torch.device("meta"):
             decoder = DECODERS[settings.decoder](WORDS, encoder.feature_size, **settings.decoder_options())

@@ -17,6 +17,7 @@ import torch
 from bs4 import BeautifulSoup
 from PIL import Image, ImageDraw
 
+from data_loader import Transform, get_loader
 from dataset.loading import load_records
 from dataset.records import Record
 from model import AttentionDecoder, Captioner, Decoder, DecoderRNN, EncoderCNN
@@ -155,6 +156,16 @@ def offline_faults() -> Callable[[str], list[str]]:
         return faults + re.findall(r"\$\$|\$[^$\s]+\$|\\begin|\\\w+{", soup.text)
 
     return faults_of
+
+
+@pytest.fixture
+def loader(records, vocabulary) -> Callable:
+    """Builds a loader of a split, its pictures 32 pixels wide: `loader("train", images_per_batch=3, ...)`."""
+
+    def build(split: str = "train", **options):
+        return get_loader(records[split], vocabulary, transform=Transform(32), **({"images_per_batch": 3} | options))
+
+    return build
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from data_loader import Batch, RandomCropFlip, Transform, collate, get_loader, padded_share
 from dataset.pictures import open_image
-from training.loop import token_loss
+from training.losses import token_loss
 from vocabulary import Vocabulary
 
 

@@ -1,9 +1,8 @@
 """Pictures -> a frozen encoder, once -> features on disk, memory-mapped.
 
 Comes in: records and an encoder that does not learn. Goes out: `Features`, a mapping from image id to its regions (R,
-E), backed by one `.npy` file of float16 that is never read whole. Beside it a small JSON says which images (with the
-sizes of their files), which encoder, which transform, which pictures could not be read, and how many rows are done, so
-that an interrupted extraction goes on. What it does not know: captions.
+E), backed by one `.npy` file of float16 that is never read whole. Beside it lies a small JSON, `Metadata`, so that an
+interrupted extraction goes on. What it does not know: captions.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,69 @@ from data_loader import RandomCropFlip, Transform, in_threads
 from dataset import files
 from dataset.pictures import open_image
 from dataset.records import Record
+from model import EncoderCNN
 
 MARK_EVERY = 2.0  # seconds of work that a killed run may lose: the marks name every image, and go to the disk each time
+
+
+@dataclass
+class Metadata:
+    """What a file of features holds, and how much of it is there: the JSON beside it."""
+
+    image_ids: list[int | str]
+    shape: list[int]  # images, R, E
+    encoder: dict[str, Any]  # its settings, the transform of pictures among them
+    fingerprint: str  # of its weights and settings
+    files: list[int | None]  # bytes of each picture's file; None where there was none
+    view: int = 0  # 0: whole pictures
+    broken: list[list[Any]] = field(default_factory=list)  # [image id, why its picture cannot be read]
+    done: int = 0  # rows
+
+    @property
+    def finished(self) -> bool:
+        """All rows are there."""
+        return self.done == len(self.image_ids)
+
+    @classmethod
+    def read(cls, path: Path) -> Metadata | None:
+        """Of the features at `path` (.npy); None where there are none. ValueError for a JSON that is damaged."""
+        json_path = path.with_suffix(".json")
+        if not json_path.is_file():
+            return None
+        try:
+            content = json.loads(json_path.read_text(encoding="utf-8"))
+            metadata = cls(**{"files": [None] * len(content["image_ids"])} | content)
+            rows, lists = metadata.shape[0], (metadata.image_ids, metadata.files)
+            dict(metadata.broken)
+            if all(len(each) == rows for each in lists) and 0 <= metadata.done <= rows:
+                return metadata
+            reason = "its lists are not equally long"
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+            reason = str(error)
+        raise ValueError(f"{json_path}: broken JSON ({reason}); delete it and extract the features again")
+
+    def write(self, path: Path) -> None:
+        """Beside the features at `path`; the same bytes, also where the extraction was interrupted."""
+        files.write(path.with_suffix(".json"), json.dumps(vars(self), sort_keys=True))
+
+    def difference(self, wanted: Metadata) -> str | None:
+        """What these features are of, if they do not serve as those that are wanted; None if they do.
+
+        Finished features of more images serve, too.
+        """
+        if self.fingerprint != wanted.fingerprint:
+            return "another encoder, or of one with other weights"
+        if self.view != wanted.view:
+            return f"view {self.view}, not {wanted.view}"
+        holds_all = self.finished and set(wanted.image_ids) <= set(self.image_ids)
+        if self.image_ids != wanted.image_ids and not holds_all:
+            return "other images"
+        then = dict(zip(self.image_ids, self.files, strict=True))
+        for image_id, size in zip(wanted.image_ids, wanted.files, strict=True):
+            before = then[image_id]
+            if size != before and size is not None and before is not None:
+                return f"other images: the file of image {image_id} had {before:,} bytes, now it has {size:,}"
+        return None
 
 
 class Features(Mapping):
@@ -36,19 +98,19 @@ class Features(Mapping):
     """
 
     def __init__(self, path: Path):
-        self.path = Path(path)
-        metadata = _metadata(self.path)
-        if metadata is None or not self.path.is_file():
-            raise FileNotFoundError(f"{self.path}: no features here; make them with python -m scripts.features")
-        if metadata["done"] < len(metadata["image_ids"]):
-            raise ValueError(
-                f"{self.path}: only {metadata['done']} of {len(metadata['image_ids'])} images are done; run it again"
-            )
-        self.broken = dict(metadata["broken"])
-        self.row = {image_id: i for i, image_id in enumerate(metadata["image_ids"]) if image_id not in self.broken}
-        self.shape = tuple(metadata["shape"][1:])
-        self.encoder = metadata["encoder"]
-        self._map = _open(self.path, metadata, "r")
+        self._open(Path(path))
+
+    def _open(self, path: Path) -> None:
+        self.path, metadata = path, Metadata.read(path)
+        if metadata is None or not path.is_file():
+            raise FileNotFoundError(f"{path}: no features here; make them with python -m scripts.features")
+        if not metadata.finished:
+            raise ValueError(f"{path}: only {metadata.done} of {len(metadata.image_ids)} images are done; run it again")
+        self.broken: dict[int | str, str] = dict(metadata.broken)
+        self.row = {image_id: i for i, image_id in enumerate(metadata.image_ids) if image_id not in self.broken}
+        self.shape = tuple(metadata.shape[1:])
+        self.encoder = metadata.encoder
+        self._map = _open_map(path, metadata.shape, "r")
 
     def __getitem__(self, image_id: int | str) -> np.ndarray:
         return np.array(self._map[self.row[image_id]])
@@ -56,7 +118,7 @@ class Features(Mapping):
     def __contains__(self, image_id: object) -> bool:
         return image_id in self.row
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int | str]:
         return iter(self.row)
 
     def __len__(self) -> int:
@@ -66,7 +128,7 @@ class Features(Mapping):
         return self.path
 
     def __setstate__(self, path: Path) -> None:
-        self.__init__(path)
+        self._open(path)
 
 
 class _Pictures(Dataset):
@@ -93,7 +155,7 @@ class _Pictures(Dataset):
             return torch.zeros(3, self.transform.size, self.transform.size, dtype=torch.uint8), str(error)
 
 
-def fingerprint(encoder: torch.nn.Module) -> str:
+def fingerprint(encoder: EncoderCNN) -> str:
     """A short hash of the encoder's weights and settings: features of another encoder are refused, not mixed in."""
     digest = hashlib.sha256(json.dumps(encoder.cache_key, sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):
@@ -101,7 +163,7 @@ def fingerprint(encoder: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def file_of(folder: str | Path, encoder: torch.nn.Module, split: str, view: int = 0) -> Path:
+def file_of(folder: str | Path, encoder: EncoderCNN, split: str, view: int = 0) -> Path:
     """Where an encoder's features of a split lie in a run's folder, as in `resnet50-224px-7x7-train.npy`."""
     side, of_view = round(encoder.feature_regions**0.5), f"-view{view}" if view else ""
     return Path(folder) / f"{encoder.name}-{encoder.image_size}px-{side}x{side}-{split}{of_view}.npy"
@@ -109,7 +171,7 @@ def file_of(folder: str | Path, encoder: torch.nn.Module, split: str, view: int 
 
 def extract(
     records: Sequence[Record],
-    encoder: torch.nn.Module,
+    encoder: EncoderCNN,
     path: str | Path,
     *,
     batch_size: int = 32,
@@ -139,93 +201,89 @@ def extract(
         )
     if not records:
         raise ValueError("no records to extract features from: the split is empty")
-    image_ids = [record.image_id for record in records]
-    shape = (len(records), encoder.feature_regions, encoder.feature_size)
-    metadata = {
-        "image_ids": image_ids,
-        "files": [record.path.stat().st_size if record.path.is_file() else None for record in records],
-        "shape": list(shape),
-        "encoder": encoder.cache_key,
-        "fingerprint": fingerprint(encoder),
-        "view": view,
-        "broken": [],
-        "done": 0,
-    }
-    before = _metadata(path) if path.is_file() else None
-    if before is not None and (other := _other(before, metadata)) is not None:
-        if not replace:
-            raise ValueError(f"{path} holds features of {other}: delete it or choose another name")
-        before = None
-    if before is not None and before["done"] == len(before["image_ids"]):
+    metadata = _find_or_create(path, _metadata_of(records, encoder, view), replace)
+    if metadata.finished:
         return Features(path)
-    if before is None:
-        _check_room(path, shape)
-        _create(path, metadata)
-    metadata = before or metadata
-    rows = _open(path, metadata, "r+")
+    pictures = _Pictures(records, encoder.image_size, view, first=metadata.done)
+    loader = DataLoader(pictures, batch_size, num_workers=workers)
+    bar = tqdm(total=len(records), initial=metadata.done, unit="image", desc="features", disable=not progress)
     device = next(encoder.buffers()).device
     encoder.eval()
-    todo = _Pictures(records, encoder.image_size, view, first=metadata["done"])
-    bar = tqdm(total=len(records), initial=metadata["done"], unit="image", desc="features", disable=not progress)
-
-    def mark() -> None:
-        rows.flush()
-        _write_metadata(path, metadata)
-
-    marked = time.monotonic()
-    try:
-        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
-            for images, errors in DataLoader(todo, batch_size, num_workers=workers):
-                done, missed = metadata["done"], []
-                regions = encoder.forward_features(images.to(device)).float().half().cpu().numpy()
-                for i, (image_id, error) in enumerate(zip(image_ids[done:], errors, strict=False)):
-                    if error and broken == "stop":
-                        raise ValueError(error)
-                    if error:
-                        print(f"left out: {error}", flush=True)
-                        missed.append([image_id, error])
-                        regions[i] = 0
-                    else:
-                        _check_finite(regions[i], image_id)
-                rows[done : done + len(regions)] = regions
-                metadata["done"], metadata["broken"] = done + len(regions), metadata["broken"] + missed
-                if time.monotonic() - marked > MARK_EVERY:
-                    mark()
-                    marked = time.monotonic()
-                bar.update(len(regions))
-    finally:
-        mark()
-    if metadata["broken"]:
-        print(f"{path}: {len(metadata['broken']):,} of {len(records):,} pictures left out, they cannot be read")
+    with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
+        _fill(path, metadata, encoder, loader, broken == "stop", bar)
+    if metadata.broken:
+        print(f"{path}: {len(metadata.broken):,} of {len(records):,} pictures left out, they cannot be read")
     return Features(path)
 
 
-def _other(before: dict, metadata: dict) -> str | None:
-    """What earlier features are of, if they are not those that are asked for."""
-    if before["fingerprint"] != metadata["fingerprint"]:
-        return "another encoder, or of one with other weights"
-    if before["view"] != metadata["view"]:
-        return f"view {before['view']}, not {metadata['view']}"
-    finished = before["done"] == len(before["image_ids"])
-    if before["image_ids"] != metadata["image_ids"] and not (
-        finished and set(metadata["image_ids"]) <= set(before["image_ids"])
-    ):
-        return "other images"
-    then = dict(zip(before["image_ids"], before["files"], strict=True))
-    for image_id, size in zip(metadata["image_ids"], metadata["files"], strict=True):
-        if size != then[image_id] and None not in (size, then[image_id]):  # None: there is, or was, no such file
-            return f"other images: the file of image {image_id} had {then[image_id]:,} bytes, now it has {size:,}"
-    return None
+def _metadata_of(records: Sequence[Record], encoder: EncoderCNN, view: int) -> Metadata:
+    """Of features that are yet to be made."""
+    return Metadata(
+        image_ids=[record.image_id for record in records],
+        shape=[len(records), encoder.feature_regions, encoder.feature_size],
+        encoder=encoder.cache_key,
+        fingerprint=fingerprint(encoder),
+        files=[record.path.stat().st_size if record.path.is_file() else None for record in records],
+        view=view,
+    )
 
 
-def _check_finite(regions: np.ndarray, image_id: int | str) -> None:
+def _find_or_create(path: Path, wanted: Metadata, replace: bool) -> Metadata:
+    """The metadata of the features that are there, finished or not; where there are none, of an empty file."""
+    there = Metadata.read(path) if path.is_file() else None
+    if there is not None:
+        other = there.difference(wanted)
+        if other is None:
+            return there
+        if not replace:
+            raise ValueError(f"{path} holds features of {other}: delete it or choose another name")
+    _check_room(path, wanted.shape)
+    _create_map(path, wanted.shape)
+    wanted.write(path)
+    return wanted
+
+
+def _fill(path: Path, metadata: Metadata, encoder: EncoderCNN, loader: DataLoader, stop: bool, bar: tqdm) -> None:
+    """Write the rows that are not done yet, and mark in the metadata, every few seconds and at the end, which are."""
+    rows = _open_map(path, metadata.shape, "r+")
+    device = next(encoder.buffers()).device
+    marked = time.monotonic()
+    try:
+        for images, errors in loader:
+            done, missed = metadata.done, []
+            regions = encoder.forward_features(images.to(device)).float().half().cpu().numpy()
+            for i, error in enumerate(errors):
+                image_id = metadata.image_ids[done + i]
+                if error and stop:
+                    raise ValueError(error)
+                if error:
+                    print(f"left out: {error}", flush=True)
+                    missed.append([image_id, error])
+                    regions[i] = 0
+                else:
+                    _check_regions(regions[i], image_id)
+            rows[done : done + len(regions)] = regions
+            metadata.done, metadata.broken = done + len(regions), metadata.broken + missed
+            if time.monotonic() - marked > MARK_EVERY:
+                rows.flush()
+                metadata.write(path)
+                marked = time.monotonic()
+            bar.update(len(regions))
+    finally:
+        rows.flush()
+        metadata.write(path)
+
+
+def _check_regions(regions: np.ndarray, image_id: int | str) -> None:
+    """ValueError for features (R, E) that are of no use."""
     if not np.isfinite(regions).all():
         raise ValueError(f"image {image_id}: features not finite in float16; check the encoder's weights")
     if not regions.any():
         raise ValueError(f"image {image_id}: features are all zero; check the encoder's weights")
 
 
-def _check_room(path: Path, shape: tuple[int, ...]) -> None:
+def _check_room(path: Path, shape: Sequence[int]) -> None:
+    """OSError if the disk has no room for the file."""
     size = 2 * int(np.prod(shape)) + 128
     folder = next(p for p in path.resolve().parents if p.exists())
     free = shutil.disk_usage(folder).free
@@ -236,47 +294,24 @@ def _check_room(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _create(path: Path, metadata: dict) -> None:
+def _create_map(path: Path, shape: Sequence[int]) -> None:
     """An empty map in its full size; wherever this is interrupted, no older marks are believed of newer rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").unlink(missing_ok=True)
     half = path.with_name(path.name + ".part")
-    np.lib.format.open_memmap(half, mode="w+", dtype=np.float16, shape=tuple(metadata["shape"]))
+    np.lib.format.open_memmap(half, mode="w+", dtype=np.float16, shape=tuple(shape))
     if hasattr(os, "posix_fallocate"):  # a disk that fills up later would end the process without a word
         with half.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, half.stat().st_size)
     os.replace(half, path)
-    _write_metadata(path, metadata)
 
 
-def _open(path: Path, metadata: dict, mode: str) -> np.memmap:
+def _open_map(path: Path, shape: Sequence[int], mode: Any) -> np.memmap:
+    """The file's rows (images, R, E), of which only those asked for are read. ValueError if it holds something else."""
     try:
         rows = np.lib.format.open_memmap(path, mode=mode)
-        if rows.dtype == np.float16 and rows.shape == tuple(metadata["shape"]):
+        if rows.dtype == np.float16 and rows.shape == tuple(shape):
             return rows
     except (ValueError, EOFError):
         pass
     raise ValueError(f"{path} is damaged: delete it and extract the features again")
-
-
-def _metadata(path: Path) -> dict | None:
-    json_path = path.with_suffix(".json")
-    if not json_path.is_file():
-        return None
-    try:
-        metadata = json.loads(json_path.read_text(encoding="utf-8"))
-        metadata = {"files": [None] * len(metadata["image_ids"]), "broken": [], "view": 0} | metadata
-        if (
-            len(metadata["files"]) == len(metadata["image_ids"]) == metadata["shape"][0]
-            and 0 <= metadata["done"] <= metadata["shape"][0]
-        ):
-            metadata["fingerprint"], metadata["encoder"], dict(metadata["broken"])
-            return metadata
-        error = "its lists are not equally long"
-    except (ValueError, KeyError, TypeError, IndexError) as reason:
-        error = reason
-    raise ValueError(f"{json_path}: broken JSON ({error}); delete it and extract the features again")
-
-
-def _write_metadata(path: Path, metadata: dict) -> None:
-    files.write(path.with_suffix(".json"), json.dumps(metadata, sort_keys=True))  # the same bytes, also when it goes on

@@ -1,4 +1,4 @@
-"""Eyes first: which words fit a picture?
+"""Encoder pre-training: which words fit a picture?
 
 Comes in: an encoder and batches of pictures with captions. Goes out: the same encoder, having learned to see what
 people name. What it does not know: word order, sentences, files.
@@ -15,20 +15,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.loop import TrainingConfig
+from model import EncoderCNN
+from training.loop import BatchLoader
+from training.optimization import TrainingConfig
 from vocabulary import SPECIALS
 
 
 class WordDetector(nn.Module):
     """An encoder and one linear layer: a score for every word in every region, and its maximum over the regions."""
 
-    def __init__(self, encoder: nn.Module, vocabulary_size: int):
+    def __init__(self, encoder: EncoderCNN, vocabulary_size: int):
         super().__init__()
         self.encoder = encoder
         self.words = nn.Linear(encoder.feature_size, vocabulary_size)
@@ -44,13 +47,13 @@ def multi_hot_targets(captions: Tensor, image_of: Tensor, images: int, vocabular
     """Who said what: (B, T) ids, (B,) rows -> (N, V), 1 where one of the picture's captions holds the word."""
     said = torch.zeros(images, vocabulary_size, device=captions.device)
     said[image_of.unsqueeze(1).expand_as(captions), captions] = 1.0
-    said[:, : len(SPECIALS)] = 0.0  # no picture shows <pad>, <start>, <end>, <unk>
+    said[:, : len(SPECIALS)] = 0.0  # <pad>, <start>, <end>, <unk>: no picture shows them
     return said
 
 
 def fit_detector(
     detector: WordDetector,
-    loader: Iterable,
+    loader: BatchLoader,
     *,
     epochs: int,
     learning_rate: float = 6e-3,
@@ -58,8 +61,8 @@ def fit_detector(
     seed: int = 0,
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
-    after_epoch: Callable[[dict], None] | None = None,
-) -> list[dict]:
+    after_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
     """Train detector and encoder; return the history: epoch, loss (binary cross-entropy per word), seconds.
 
     Raises FloatingPointError if the loss is no longer a number.
@@ -68,14 +71,15 @@ def fit_detector(
     detector.to(device).train()
     optimizer = torch.optim.AdamW(detector.parameters(), lr=learning_rate, weight_decay=weight_decay)
     torch.manual_seed(seed)
-    path, steps, step, history = TrainingConfig(warmup=0.1), epochs * len(loader), 0, []
+    schedule, steps, step = TrainingConfig(warmup=0.1), epochs * len(loader), 0
+    history: list[dict[str, Any]] = []
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
         loader.set_epoch(epoch)
         for batch in loader:
             step += 1
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * path.lr_factor(step / (steps + 1))
+                group["lr"] = learning_rate * schedule.lr_factor(step / (steps + 1))
             batch = batch.to(device)
             with torch.autocast(device.type, autocast, enabled=autocast is not None):
                 scores, _ = detector(batch.pixels)
@@ -86,7 +90,9 @@ def fit_detector(
             optimizer.step()
             total += loss.item()
         if not math.isfinite(total):
-            raise FloatingPointError(f"eyes: the loss is not a number in epoch {epoch + 1}: lower the learning rate")
+            raise FloatingPointError(
+                f"encoder pre-training: the loss is not a number in epoch {epoch + 1}: lower the learning rate"
+            )
         history.append({"epoch": epoch + 1, "loss": total / len(loader), "seconds": time.perf_counter() - began})
         if after_epoch is not None:
             after_epoch(history[-1])

@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from data_loader import Batch
 from decoding.search import sample
+from model import Captioner
+from models.modes import eval_mode
 from vocabulary import START
 
 Reward = Callable[[int | str, Sequence[int]], float]
@@ -36,13 +38,10 @@ class SelfCritical:
             raise ValueError(f"a caption is compared with its siblings: draw at least 2 of each picture, not {samples}")
         self.reward, self.weight, self.samples, self.max_length = reward, weight, samples, max_length
 
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+    def __call__(self, model: Captioner, batch: Batch) -> Tensor:
         """A batch of pictures -> a scalar; the true captions are not looked at."""
-        was_training = model.training
-        model.eval()
-        with torch.inference_mode():
+        with eval_mode(model), torch.inference_mode():
             drawn = sample(model.decoder, model.regions(batch), num_samples=self.samples, max_length=self.max_length)
-        model.train(was_training)
         captions = [[START, *hypothesis.ids] for hypothesis in drawn]
         rows = [captions[i : i + self.samples] for i in range(0, len(captions), self.samples)]
         own = Batch.of(batch.image_ids, rows, batch.pixels, batch.features).to(batch.captions.device)

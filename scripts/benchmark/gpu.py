@@ -18,7 +18,7 @@ from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.captioning import OPTIONS
 from scripts.benchmark.learning import random_decoder
 from scripts.benchmark.table import Clock, show
-from training.loop import token_loss
+from training.losses import token_loss
 
 IMAGES, CAPTIONS, BATCH, REGIONS, FEATURES, SIZE, WORDS = 113_287, 566_747, 1024, 49, 2048, 512, 9490
 TOY = {"images": 40, "captions": 120, "batch": 8, "regions": 4, "features": 16, "size": 8, "words": 30}

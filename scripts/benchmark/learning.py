@@ -23,7 +23,7 @@ from models.fast import kernels
 from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.table import Clock, compare, medians, show
 from scripts.benchmark.textbook import textbook_loss
-from training.loop import token_loss
+from training.losses import token_loss
 
 # The sizes of the best-known PyTorch captioning tutorial.
 SIZES = {"regions": 14 * 14, "features": 2048, "size": 512, "words": 9490}

@@ -19,7 +19,8 @@ from data_loader import Transform, get_loader
 from dataset.loading import load_records
 from dataset.records import Instance, Record
 from model import AttentionDecoder, Captioner, EncoderCNN
-from training.loop import TrainingConfig, fit
+from training.loop import fit
+from training.optimization import TrainingConfig
 from vocabulary import Vocabulary
 
 FILES = 1000 if LONG else 150

@@ -22,7 +22,8 @@ from PIL import Image
 from data_loader import Transform, get_loader
 from dataset.pictures import open_image
 from training import features
-from training.loop import TrainingConfig, fit
+from training.loop import fit
+from training.optimization import TrainingConfig
 
 FILES = 2000 if LONG else 250
 ROOT = Path(__file__).parents[2]

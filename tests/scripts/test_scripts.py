@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from dataset.sample import making
 from models import checkpoint
 from scripts import caption, evaluate, features, train
-from training import config
+from training import config, presets
 
 SMALL = {"hidden-size": 16, "word-size": 8, "attention-size": 8, "images-per-batch": 4}
 SHORT = {"epochs": 2, "detector-epochs": 1, "tune-epochs": 0}
@@ -56,7 +56,7 @@ def test_the_same_command_goes_on_where_it_stopped(folder, capsys):
     capsys.readouterr()
     train.main([*QUICK, "--epochs", "3"])
     told = capsys.readouterr().out
-    assert "epoch  3" in told and "epoch  2" not in told and "eyes" not in told
+    assert "epoch  3" in told and "epoch  2" not in told and "pre-training" not in told
 
 
 def test_faulty_pictures_are_answered_by_a_sentence_each(folder, capsys):
@@ -95,7 +95,7 @@ def test_a_caption_may_be_as_long_as_those_it_learned_from(folder, captioner, vo
     endless = captioner()
     with torch.no_grad():
         endless.decoder.lm_head.bias[vocabulary.end] = -1e9
-    checkpoint.save("endless", endless, vocabulary, {"settings": {"caption_words": 25}})
+    checkpoint.save("endless", endless, vocabulary, max_length=26)
     picture = str(next((folder / "data/sample/test").iterdir()))
     caption.main([picture, "--checkpoint", "endless", "--num-beams", width])
     said = capsys.readouterr().out.removeprefix(f"{Path(picture).name}: ").split("   (p")[0]
@@ -123,12 +123,59 @@ def test_a_limit_is_one_image_or_more(command, limit, reason, capsys):
 
 def test_settings_are_read_by_their_type():
     given = {"epochs": "3", "tied": "true", "grid": "none", "learning_rate": "1e-4"}
-    changed = config.override(config.SHOW_AND_TELL, given)
+    changed = config.override(presets.SHOW_AND_TELL, given)
     assert (changed.epochs, changed.tied, changed.grid, changed.learning_rate) == (3, True, None, 1e-4)
     with pytest.raises(ValueError, match="--epochs takes int, not 'many'"):
         config.override(config.Config(), {"epochs": "many"})
     with pytest.raises(ValueError, match=r"SpatialDecoder knows no --tied"):
         config.override(config.Config(), given)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("hidden-size", "0", "hidden_size must be 1 or more, not 0"),
+        ("image-size", "-64", "image_size must be 1 or more, not -64"),
+        ("grid", "0", "grid must be 1 or more, not 0"),
+        ("layers", "0", "layers must be 1 or more, not 0"),
+        ("images-per-batch", "0", "images_per_batch must be 1 or more, not 0"),
+        ("captions-per-image", "-1", "captions_per_image must be 1 or more, not -1"),
+        ("caption-words", "1000", "caption_words must be 1 to 999, not 1000"),
+        ("finetune", "-1", "finetune must be 0 or more, not -1"),
+        ("dropout", "1.5", "dropout must be 0 to 1, not 1.5"),
+        ("jitter", "-0.1", "jitter must be 0 to 1, not -0.1"),
+        ("epochs", "0", "epochs must be 1 or more, not 0"),
+        ("tune-epochs", "-1", "tune_epochs must be 0 or more, not -1"),
+        ("learning-rate", "0", "learning_rate must be more than 0, not 0.0"),
+        ("label-smoothing", "2", "label_smoothing must be 0 to 1, not 2.0"),
+        ("teacher-forcing", "-1", "teacher_forcing must be 0 to 1, not -1.0"),
+        ("samples", "1", "samples must be 2 or more, not 1"),
+        ("subset", "0", "subset must be 1 or more, not 0"),
+        ("seed", "-1", "seed must be 0 or more, not -1"),
+        ("optimizer", "adamx", "unknown optimizer 'adamx': take one of adamw, adam, sgd, rmsprop"),
+        ("select-on", "bleu", "select_on must be perplexity or cider, not 'bleu'"),
+    ],
+)
+def test_a_setting_outside_its_range_is_refused_before_anything_is_read(setting, value, sentence):
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--dataset", "not-there", f"--{setting}={value}"])
+    assert str(stop.value) == sentence
+
+
+@pytest.mark.parametrize("command", [train, evaluate, features])
+@pytest.mark.parametrize(("given", "meant"), [("gpu", "cuda"), ("cudda:0", "cuda"), ("CPU", "cpu"), ("x3", "auto")])
+def test_an_unknown_device_is_answered_with_the_nearest_name(command, given, meant, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--device", given])
+    assert f"unknown device {given!r}: did you mean {meant}? take auto, cpu, cuda, mps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_a_device_that_is_not_here_is_refused(kind, capsys, monkeypatch):
+    monkeypatch.setattr(getattr(torch, kind), "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        train.main(["--device", kind])
+    assert f"this machine has no {kind} device: take cpu, or auto" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mistyped", ["--hidden-sise", "--hidden-siz"])
@@ -138,6 +185,6 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(mistyped):
 
 
 def test_the_training_config_is_the_settings():
-    settings = config.for_dataset("flickr8k")
+    settings = presets.for_dataset("flickr8k")
     assert settings.dataset == "flickr8k" and settings.training_config().epochs == settings.epochs
     assert settings.encoder_options()["name"] == settings.encoder

@@ -13,11 +13,15 @@ from decoding.search import greedy
 from model import Captioner, EncoderCNN
 from models import checkpoint
 from models.decoders import DECODERS
-from training import config
-from training.loop import TrainingConfig, evaluate, fit, scheduled_sampling_forward, token_loss
+from training import presets
+from training.config import Config
+from training.loop import evaluate, fit
+from training.losses import token_loss
+from training.optimization import TrainingConfig
+from training.teacher_forcing import scheduled_sampling_forward
 from vocabulary import Vocabulary
 
-NAMED = [name for name in config.PRESETS if name not in ("sample", "photographs")]
+NAMED = [name for name in presets.PRESETS if name not in ("sample", "photographs")]
 CPU = torch.device("cpu")
 
 # regions, their size; what a decoder returns for 2 captions of 3 words of a vocabulary of 50
@@ -36,7 +40,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", NAMED)
 def test_shapes_and_one_training_step_on_the_real_encoder(name):
-    settings = config.PRESETS[name]
+    settings = presets.PRESETS[name]
     regions, feature_size, hidden = SHAPES[name]
     torch.manual_seed(0)
     encoder = EncoderCNN(**settings.encoder_options() | {"weights": None})
@@ -65,7 +69,7 @@ def test_shapes_and_one_training_step_on_the_real_encoder(name):
 
 
 def test_inception_gru_projects_and_keeps_its_state():
-    settings = config.INCEPTION_GRU
+    settings = presets.INCEPTION_GRU
     decoder = DECODERS[settings.decoder](settings.max_words, 2048, **settings.decoder_options()).eval()
     memory = decoder.prepare(torch.randn(3, 64, 2048))
     assert memory.regions.shape == (3, 64, 256) and (memory.regions >= 0).all()
@@ -96,9 +100,9 @@ def test_a_cached_grid_is_stretched_as_the_picture_would_be(records):
     torch.testing.assert_close(corner, kept[:, 0])
 
 
-def by_heart(name: str, records) -> tuple[Captioner, DataLoader, Vocabulary, config.Config]:
+def by_heart(name: str, records) -> tuple[Captioner, DataLoader, Vocabulary, Config]:
     """Eight scenes with one caption each, learned by a preset's own decoder and loss through the small encoder."""
-    settings = config.for_dataset("sample", name)
+    settings = presets.for_dataset("sample", name)
     vocabulary = Vocabulary(r.captions[0] for r in records)
     torch.manual_seed(0)
     encoder = EncoderCNN("small", image_size=64, grid=4, finetune=None)
@@ -157,13 +161,13 @@ def test_without_a_teacher_the_loss_falls_and_stays_finite(eight):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_on_the_sample_every_preset_looks_through_the_small_encoder(name):
-    settings = config.for_dataset("sample", name)
+    settings = presets.for_dataset("sample", name)
     assert (settings.encoder, settings.weights, settings.finetune, settings.grid) == ("small", None, 0, 8)
-    own = config.for_dataset("sample", name, {"encoder": "resnet18"})
-    assert own.encoder == "resnet18" and own.weights == config.PRESETS[name].weights
-    assert config.for_dataset("coco", name) == dataclasses.replace(config.PRESETS[name], dataset="coco")
+    own = presets.for_dataset("sample", name, {"encoder": "resnet18"})
+    assert own.encoder == "resnet18" and own.weights == presets.PRESETS[name].weights
+    assert presets.for_dataset("coco", name) == dataclasses.replace(presets.PRESETS[name], dataset="coco")
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_published_weights_are_named_never_a_moving_default(name):
-    assert config.PRESETS[name].weights == "IMAGENET1K_V1"
+    assert presets.PRESETS[name].weights == "IMAGENET1K_V1"

@@ -11,7 +11,7 @@ from conftest import Malicious
 from data_loader import Transform, get_loader
 from decoding.search import decode
 from model import AttentionDecoder, Captioner, EncoderCNN, SpatialDecoder
-from models.checkpoint import VERSION, RunCheckpoint, load, save
+from models.checkpoint import FILES, VERSION, RunCheckpoint, TrainingImages, load, save
 from vocabulary import Vocabulary
 
 
@@ -81,7 +81,7 @@ def sentence(kind: type[Exception], folder: Path) -> str:
     return text
 
 
-@pytest.mark.parametrize("name", ["config.json", "vocabulary.json", "model.safetensors"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     assert f"incomplete: {name} is missing" in sentence(FileNotFoundError, folder)
@@ -99,8 +99,40 @@ def test_a_broken_config_is_refused(folder, text):
 
 
 def test_another_version_is_refused(folder):
-    edit(folder, lambda config: config.update(version=VERSION + 1))
-    assert f"version {VERSION + 1}, this project reads version {VERSION}" in sentence(ValueError, folder)
+    (folder / "training_images.json").unlink()  # version 1 had none
+    for other in (1, VERSION + 1):
+        edit(folder, lambda config, other=other: config.update(version=other))
+        told = sentence(ValueError, folder)
+        assert f"a checkpoint of version {other}, this project reads version 2: train it again" in told
+
+
+@pytest.mark.parametrize("wrong", [None, 0, -5, 10**9, "20", 2.5, True])
+def test_a_length_that_no_caption_may_have_is_refused(folder, captioner, vocabulary, wrong):
+    edit(folder, lambda config: config.update(max_length=wrong))
+    assert "config.json is not a checkpoint's config" in sentence(ValueError, folder)
+
+
+def test_a_length_that_could_not_be_loaded_is_not_saved(captioner, vocabulary, tmp_path):
+    with pytest.raises(ValueError, match="max_length must be 1 to 1000 ids, not 1001"):
+        save(tmp_path, captioner(), vocabulary, max_length=1001)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"learned": []}', '{"learned": [[1]], "held_out": []}', '{"learned": 3, "held_out": []}']
+)
+def test_damaged_image_ids_are_refused(folder, text):
+    (folder / "training_images.json").write_text(text)
+    assert "training_images.json is damaged" in sentence(ValueError, folder)
+
+
+def test_the_longest_caption_and_the_training_images_come_back(captioner, vocabulary, tmp_path):
+    many = tuple(range(113_287))  # as many as COCO's
+    RunCheckpoint(tmp_path, vocabulary, max_length=31, images=TrainingImages(many, ("a.jpg", 7))).save_best(captioner())
+    again = load(tmp_path)
+    assert again.max_length == 31 and again.images == TrainingImages(many, ("a.jpg", 7))
+    assert (tmp_path / "training_images.json").stat().st_size < 1_000_000
+    save(tmp_path, captioner(), vocabulary)  # nobody knows: what is there is not believed of another model
+    assert load(tmp_path).images == TrainingImages()
 
 
 @pytest.mark.parametrize(
@@ -202,6 +234,7 @@ def test_nothing_in_the_folder_is_a_pickled_class(folder, captioner, vocabulary)
         "config.json",
         "vocabulary.json",
         "model.safetensors",
+        "training_images.json",
         "training.pt",
     }
     assert torch.load(folder / "training.pt", weights_only=True)["words"] == vocabulary.words

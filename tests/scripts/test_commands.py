@@ -17,8 +17,9 @@ from dataset.sample import making
 from decoding.consensus import Consensus
 from evaluation import results
 from models import checkpoint
-from scripts import caption, compare, convert, evaluate, presets, train
-from training import config
+from scripts import caption, compare, convert, evaluate, presets, runs, scoring, train
+from training import experiment
+from training.presets import PRESETS, for_dataset
 from vocabulary import Vocabulary
 
 QUICK = ["--hidden-size", "16", "--epochs", "2", "--images-per-batch", "4", "--detector-epochs", "1"]
@@ -43,13 +44,28 @@ def test_every_preset_trains_on_the_sample_and_adaptive_tells_how_much_each_word
 def test_the_checkpoint_says_where_it_comes_from(folder):
     quick = [*QUICK, "--preset", "lstm", "--epochs", "1"]
     run = train.main([*quick, "--seed", "3"])
-    metadata = checkpoint.load(run).metadata
-    assert metadata["seed"] == 3 and metadata["dataset"] == fingerprint(load_records("sample", "train"))
+    one, learned = checkpoint.load(run), load_records("sample", "train")
+    metadata = one.metadata
+    assert one.max_length == for_dataset("sample").caption_words + 1
+    assert one.images.learned == tuple(r.image_id for r in learned) and one.images.held_out == ()
+    assert scoring.learned_records(one) == load_records("sample", "train", instances=False)
+    assert metadata["seed"] == 3 and metadata["dataset"] == fingerprint(learned)
     assert metadata["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     with pytest.raises(ValueError, match="holds a run of another dataset, seed or settings: delete it or choose"):
         train.main([*quick, "--seed", "4"])
     with pytest.raises(ValueError, match="another dataset, seed or settings"):
         train.main([*quick, "--seed", "3", "--learning-rate", "0.5"])
+
+
+def test_another_dataset_or_a_changed_one_is_not_what_the_model_learned_from(folder):
+    """Though its images may have the same numbers."""
+    run = train.main([*QUICK, "--preset", "lstm", "--epochs", "1"])
+    making.make("data/other", train=8, val=3, test=3, seed=1)
+    with pytest.raises(ValueError, match="data/other is not what the model learned from, or has changed since"):
+        scoring.learned_records(checkpoint.load(run), "data/other")
+    assert "copied from training" in evaluate.main(["--checkpoint", str(run), "--num-beams", "1"])
+    scores = evaluate.main(["--checkpoint", str(run), "--num-beams", "1", "--dataset", "data/other"])
+    assert "copied from training" not in scores
 
 
 def test_a_threshold_that_no_word_reaches_is_refused(folder):
@@ -59,11 +75,11 @@ def test_a_threshold_that_no_word_reaches_is_refused(folder):
 
 def test_a_subset_is_whole_pictures_at_random(folder):
     records = load_records("sample", "train")
-    part = train.part_of(records, 12, seed=1)
+    part = experiment.part_of(records, 12, seed=1)
     assert len(part) == 3 and part == sorted(part, key=records.index)
-    assert part == train.part_of(records, 12, seed=1) != train.part_of(records, 12, seed=2)
-    assert train.part_of(records, None, seed=1) == records
-    assert train.part_of(records, 10**6, seed=1) == records
+    assert part == experiment.part_of(records, 12, seed=1) != experiment.part_of(records, 12, seed=2)
+    assert experiment.part_of(records, None, seed=1) == records
+    assert experiment.part_of(records, 10**6, seed=1) == records
     train.main([*QUICK, "--preset", "lstm", "--subset", "12"])
     assert (folder / "runs/sample/small-128px-8x8-train-3.npy").is_file()
 
@@ -123,32 +139,33 @@ def test_results_of_anyone_are_measured_and_compared(folder, capsys):
 
 def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
     how = ["--preset", "lstm", "--hold-out", "3", "--select-on", "cider"]
-    runs = [str(train.main([*QUICK, *how, "--seed", "5", "--name", name])) for name in ("a", "b")]
+    folders = [str(train.main([*QUICK, *how, "--seed", "5", "--name", name])) for name in ("a", "b")]
     assert "CIDEr-D" in capsys.readouterr().out
-    alone = evaluate.main(["--checkpoint", runs[0], "--split", "held-out"])
-    both = evaluate.main(["--checkpoint", *runs, "--split", "held-out", "--out", "both"])
+    alone = evaluate.main(["--checkpoint", folders[0], "--split", "held-out"])
+    both = evaluate.main(["--checkpoint", *folders, "--split", "held-out", "--out", "both"])
     assert alone["images"] == 3 and both["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-3)  # twins
     assert "CHAIR-i" in alone and "true pairs" in alone
     held = {row["image_id"] for row in json.loads((folder / "both/captions-held-out.json").read_text())}
     assert held < {record.image_id for record in load_records("sample", "train")}
-    learned, validated = train.records_of(config.for_dataset("sample", "lstm", {"hold_out": "3", "seed": "5"}))
+    learned, validated = experiment.records_of(for_dataset("sample", "lstm", {"hold_out": "3", "seed": "5"}))
     assert {r.image_id for r in validated} == held and len(learned) == 5 and not held & {r.image_id for r in learned}
-    settings = checkpoint.load(runs[0]).metadata["settings"]
-    assert evaluate.learned_by(settings, "sample") == [c for r in learned for c in r.captions]
-    part = evaluate.learned_by(settings | {"subset": 10}, "sample")
-    assert part == [c for r in train.part_of(learned, 10, seed=5) for c in r.captions] and len(part) == 10
+    one = checkpoint.load(folders[0])
+    assert scoring.learned_records(one) == learned and set(one.images.held_out) == held
+    assert scoring.learned_records(one, Path("data/sample").absolute())[0].captions == learned[0].captions
+    subset = checkpoint.load(train.main([*QUICK, *how, "--seed", "5", "--subset", "10", "--name", "c"]))
+    assert scoring.learned_records(subset) == experiment.part_of(learned, 10, seed=5)
     with pytest.raises(ValueError, match="hold-out"):
         train.main([*QUICK, "--hold-out", "8"])
-    other = json.loads(Path(runs[1], "config.json").read_text())
-    other["metadata"]["settings"]["seed"] = 6
-    Path(runs[1], "config.json").write_text(json.dumps(other))
+    other = json.loads(Path(folders[1], "training_images.json").read_text())
+    other["held_out"] = other["learned"][:3]
+    Path(folders[1], "training_images.json").write_text(json.dumps(other))
     with pytest.raises(ValueError, match="held out different pictures: give one alone, or --split val or test"):
-        evaluate.main(["--checkpoint", *runs, "--split", "held-out"])
+        evaluate.main(["--checkpoint", *folders, "--split", "held-out"])
 
 
 def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_captioned(folder, capsys, monkeypatch):
     run = str(train.main([*QUICK, "--preset", "lstm", "--hold-out", "3"]))
-    learned, held = train.records_of(config.for_dataset("sample", "lstm", {"hold_out": "3"}))
+    learned, held = experiment.records_of(for_dataset("sample", "lstm", {"hold_out": "3"}))
     made = []
 
     class Noted(Consensus):
@@ -156,7 +173,7 @@ def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_capti
             super().__init__(*how)
             made.append(self)
 
-    monkeypatch.setattr(evaluate, "Consensus", Noted)
+    monkeypatch.setattr(scoring, "Consensus", Noted)
     how = ["--checkpoint", run, "--consensus", "9"]
     assert evaluate.main([*how, "--split", "held-out"])["images"] == len(held)
     evaluate.main([*how, "--split", "train", "--limit", "7", "--dataset", str(Path("data/sample").absolute())])
@@ -177,17 +194,17 @@ def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_capti
 
 
 def test_a_run_learns_from_several_views_of_its_pictures(folder, monkeypatch):
-    served, get_loader = [], train.get_loader
+    served, get_loader = [], experiment.get_loader
     monkeypatch.setattr(
-        train, "get_loader", lambda *a, **how: served.append(len(how.get("features", ()))) or get_loader(*a, **how)
+        experiment, "get_loader", lambda *a, **how: served.append(len(how.get("features", ()))) or get_loader(*a, **how)
     )
     run = train.main([*QUICK, "--preset", "lstm", "--views", "2"])
-    assert served == [0, 2, 1]  # the eye's pictures, the views of training, validation
+    assert served == [0, 2, 1]  # pictures to pre-train the encoder, the views of training, validation
     kept = sorted(path.name for path in Path("runs/sample").glob("*-train*.npy"))
     assert kept == ["small-128px-8x8-train-view1.npy", "small-128px-8x8-train.npy"]
     assert not list(Path("runs/sample").glob("*-val-view*"))  # what is measured is seen as it is
     assert checkpoint.load(run).metadata["settings"]["views"] == 2
-    with pytest.raises(SystemExit, match="--views must be 1 or more, not 0"):
+    with pytest.raises(SystemExit, match="views must be 1 or more, not 0"):
         train.main([*QUICK, "--views", "0"])
 
 
@@ -199,7 +216,7 @@ def test_a_run_begins_with_another_ones_weights(folder):
         "--begin-with",
         str(frozen),
         "--learning-rate",
-        "0",
+        "1e-30",
         "--finetune",
         "2",
         "--name",
@@ -244,11 +261,11 @@ def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys, monkey
     names = [record.path.name for record in load_records("sample", "val")]
     assert all(name in table for name in names)
     assert Image.open("runs/sample/compare/rnn-lstm-attention_lstm.png").width > 300
-    eyes = [checkpoint.load(f"runs/sample/compare/{name}").model.encoder.state_dict() for name in ("rnn", "lstm")]
-    assert all(torch.equal(eyes[0][key], eyes[1][key]) for key in eyes[0])
+    encoders = [checkpoint.load(f"runs/sample/compare/{name}").model.encoder.state_dict() for name in ("rnn", "lstm")]
+    assert all(torch.equal(encoders[0][key], encoders[1][key]) for key in encoders[0])
     capsys.readouterr()
     asked = []
-    for module in (train, evaluate, compare):
+    for module in (runs, compare):
         monkeypatch.setattr(module, "best_device", lambda wish="auto": asked.append(wish) or torch.device("cpu"))
     compare.main(["rnn", "lstm", "attention_lstm", *QUICK, "--encoder", "small", "--device", "cpu"])
     assert "epoch  1" not in capsys.readouterr().out  # finished runs of the same settings are not trained again
@@ -258,7 +275,7 @@ def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys, monkey
 def test_presets_are_listed_with_their_sizes(capsys):
     presets.main([])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == list(config.PRESETS)
+    assert [line.split()[0] for line in lines[1:]] == list(PRESETS)
     assert "14 x 14 x 512" in next(line for line in lines if line.startswith("vgg19_gru"))
 
 

@@ -12,7 +12,8 @@ from decoding.search import BANNED, decode, greedy
 from evaluation.cider import CiderD
 from evaluation.metrics import statistics, tokenized, tokenized_references
 from models.checkpoint import RunCheckpoint
-from training.loop import TrainingConfig, fit
+from training.loop import fit
+from training.optimization import TrainingConfig
 from training.self_critical import SelfCritical
 from vocabulary import END, START
 
@@ -99,3 +100,10 @@ def test_a_stopped_run_draws_on_where_it_was(captioner, loader, records, vocabul
 def test_one_caption_has_no_siblings():
     with pytest.raises(ValueError, match="at least 2"):
         SelfCritical(lambda image, ids: 0.0, 1.0, samples=1)
+
+
+def test_an_error_while_captions_are_drawn_leaves_the_model_in_train_mode(captioner, loader):
+    model, batch = captioner().train(), next(iter(loader))
+    with pytest.raises(ValueError, match="max_length"):
+        SelfCritical(lambda image, ids: 0.0, weight=1.0, max_length=0)(model, batch)
+    assert model.training and model.decoder.training

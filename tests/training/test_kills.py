@@ -1,6 +1,6 @@
 """A run that is killed at any moment goes on when the same command is given again, and ends as if it had not been.
 
-Real processes, ended by SIGKILL: while they draw the sample, teach the eye, extract features, train, and save.
+Real processes, ended by SIGKILL: while they draw the sample, pre-train the encoder, extract features, train, and save.
 LONG=1 kills 50 of them, instead of 5.
 """
 
@@ -18,7 +18,7 @@ from conftest import LONG
 
 from models.devices import best_precision
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KILLS = 50 if LONG else 5
 
 # Importing PyTorch takes seconds, so one process does it once, and each run is a fork of it with a session of its own.
@@ -28,7 +28,8 @@ import functools, json, os, signal, sys, time
 from pathlib import Path
 import torch
 from dataset.sample import making
-from scripts import train
+from scripts import runs, train
+from training import experiment
 
 QUICK = ("--detector-epochs 1 --image-size 32 --grid 2 --hidden-size 16 --word-size 8 --attention-size 8 "
          "--images-per-batch 4 --epochs 2 --tune-epochs 2 --learning-rate 0.01 --teacher-forcing 0.8").split()
@@ -38,8 +39,8 @@ def run(folder, workers, precision):
     os.chdir(folder)
     log = os.open("log.txt", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(log, 1), os.dup2(log, 2)
-    train.best_precision = lambda device: getattr(torch, precision) if precision != "float32" else None
-    train.fit = functools.partial(train.fit, save_every=0)
+    runs.best_precision = lambda device: getattr(torch, precision) if precision != "float32" else None
+    experiment.fit = functools.partial(experiment.fit, save_every=0)
     try:
         making.make("data/sample", train=22, val=5, test=0, size=64)
         train.main([*QUICK, "--device", "cpu", "--workers", str(workers)])
@@ -134,7 +135,7 @@ def made(folder: Path) -> dict[str, bytes]:
 PRECISIONS = ("float32", "bfloat16") if best_precision(torch.device("cpu")) else ("float32",)
 STAGES = {  # and the file that begins each
     "drawing": ".",
-    "eye": "data/sample/sample.json",
+    "pre-training": "data/sample/sample.json",
     "features": "runs/sample/small_cnn.pth",
     "training": "runs/sample/model/frozen/training.pt",
 }
@@ -143,7 +144,7 @@ STAGES = {  # and the file that begins each
 def lengths(folder: Path, seconds: float) -> dict[str, float]:
     """How long each stage of a whole run took, in seconds."""
     features = max(folder.glob("runs/sample/*.npy"), key=lambda file: file.stat().st_mtime)
-    ends = [file.stat().st_mtime for file in (folder / STAGES["eye"], folder / STAGES["features"], features)]
+    ends = [file.stat().st_mtime for file in (folder / STAGES["pre-training"], folder / STAGES["features"], features)]
     begin = (folder / "begun").stat().st_mtime
     ends.append(begin + seconds)
     return dict(zip(STAGES, (b - a for a, b in zip([begin, *ends], ends, strict=False)), strict=True))
@@ -164,7 +165,13 @@ def test_killed_runs_end_as_whole_ones(host, tmp_path):
         stage, precision = [*STAGES, "saving"][i % 5], PRECISIONS[i // 5 % len(PRECISIONS)]
         folder, workers = tmp_path / f"{i}", rng.choice((0, 0, 2))
         if stage == "saving":
-            saves = {"training.pt": 20, "model.safetensors": 2, "small_cnn.pth": 1, "config.json": 2}
+            saves = {
+                "training.pt": 20,
+                "model.safetensors": 2,
+                "small_cnn.pth": 1,
+                "config.json": 2,
+                "training_images.json": 2,
+            }
             name = rng.choice(list(saves))
             result = host.run(folder, workers, precision, name=name, saves=rng.randint(1, saves[name]))
         else:

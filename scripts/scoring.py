@@ -1,0 +1,224 @@
+"""Checkpoints and a split -> captions and scores: what scripts.evaluate and scripts.compare both do.
+
+Comes in: loaded checkpoints, a split, a search; or captions, whoever made them. Goes out: captions of the split's
+images, their scores, and files of both. What it does not know: command lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from data_loader import Loader, Transform, get_loader
+from dataset import files
+from dataset import records as dataset_records
+from dataset.loading import load_records
+from dataset.records import Record
+from decoding.consensus import Consensus
+from decoding.ensemble import Ensemble
+from decoding.search import Hypothesis, decode, greedy
+from evaluation import metrics, results
+from evaluation.grounding import grounding
+from evaluation.hallucination import hallucination
+from evaluation.truth import count_accuracy, relation_accuracy, truthfulness
+from model import Captioner
+from models.checkpoint import Checkpoint
+from scripts.page import captions_page
+from training.experiment import Runtime, home_of, image_source
+from training.features import fingerprint
+from training.loop import evaluate
+from vocabulary import SPECIALS, Vocabulary, tokenize
+
+Captions = dict[int | str, str]
+Hypotheses = dict[int | str, Hypothesis]
+Scores = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Pictures with a caption each; captions and references are tokenised once, when their words are first needed."""
+
+    records: list[Record]
+    captions: Captions
+
+    @cached_property
+    def words(self) -> dict[int | str, list[str]]:
+        """The words of each caption."""
+        return metrics.tokenized(self.captions)
+
+    @cached_property
+    def references(self) -> dict[int | str, list[list[str]]]:
+        """The words of what people said of each picture."""
+        return metrics.tokenized_references({record.image_id: record.captions for record in self.records})
+
+
+def learned_records(checkpoint: Checkpoint, dataset: str | Path | None = None) -> list[Record]:
+    """The pictures that a model learned from, without objects; `dataset` is where they lie, if not where they did.
+
+    Raises ValueError if the dataset is another one, or not as it was then; FileNotFoundError if it is not here.
+    """
+    ids = set(checkpoint.images.learned)
+    dataset = dataset or learned_dataset(checkpoint)
+    records = [record for record in load_records(dataset, "train", instances=False) if record.image_id in ids]
+    if not records or dataset_records.fingerprint(records) != checkpoint.metadata.get("dataset"):
+        raise ValueError(f"{dataset} is not what the model learned from, or has changed since: name its --dataset")
+    return records
+
+
+def learned_dataset(checkpoint: Checkpoint) -> str:
+    """The name or folder of the dataset that a model learned from, when it did."""
+    return checkpoint.metadata.get("settings", {}).get("dataset", "sample")
+
+
+class Captioners:
+    """One checkpoint, or several that caption a dataset together as an ensemble. ValueError if their words differ."""
+
+    def __init__(self, checkpoints: Sequence[Checkpoint], runtime: Runtime, dataset: str | None = None):
+        self.checkpoints, self.first, self.runtime = checkpoints, checkpoints[0], runtime
+        self.dataset, self.vocabulary = dataset or learned_dataset(self.first), self.first.vocabulary
+        if any(other.vocabulary.words != self.vocabulary.words for other in checkpoints):
+            raise ValueError("these checkpoints do not know the same words: no ensemble")
+        models = [one.model for one in checkpoints]
+        self.model: Captioner | Ensemble = models[0] if len(models) == 1 else Ensemble(models).eval()
+
+    def records(self, split: str) -> list[Record]:
+        """A split of the dataset; "held-out": the training pictures that were kept apart."""
+        if split != "held-out":
+            return load_records(self.dataset, split)
+        held = set(self.first.images.held_out)
+        if not held:
+            raise ValueError("the model was trained with nothing held out: --split val or test")
+        if any(set(other.images.held_out) != held for other in self.checkpoints):
+            raise ValueError("these checkpoints held out different pictures: give one alone, or --split val or test")
+        return [record for record in load_records(self.dataset, "train") if record.image_id in held]
+
+    def loader(self, records: Sequence[Record], dataset: str, part: bool, broken: str) -> Loader:
+        """Batches for all of these encoders: cached features if they are one and the same, else pictures."""
+        encoders = [one.model.encoder for one in self.checkpoints]
+        if len({fingerprint(encoder) for encoder in encoders}) == 1:
+            source = image_source(records, encoders[0], home_of(dataset), self.runtime, part=part)
+        else:
+            sizes = {encoder.image_size for encoder in encoders}
+            if len(sizes) > 1:
+                raise ValueError(
+                    f"these checkpoints see pictures of {sorted(sizes)} pixels: an ensemble needs one size"
+                )
+            source = {"transform": Transform(sizes.pop())}
+        max_words = self.first.max_length - 1
+        return get_loader(records, self.vocabulary, **source, max_words=max_words, shuffle=False, broken=broken)
+
+    def consensus(self, captioned: Sequence[Record], neighbours: int) -> Consensus:
+        """A search among the pictures that the first model learned from, less those that are captioned."""
+        out = {record.path.resolve() for record in captioned}
+        near = [record for record in learned_records(self.first) if record.path.resolve() not in out]
+        if not near:
+            raise ValueError(
+                "--consensus: every picture that the model learned from is captioned here, no neighbour is left: "
+                "choose another --split, or a --limit"
+            )
+        return Consensus(self.model, self.loader(near, learned_dataset(self.first), True, "skip"), neighbours)
+
+    def caption(
+        self,
+        split: str,
+        file: Path,
+        search: Callable[..., list[Hypothesis]] = greedy,
+        *,
+        limit: int | None = None,
+        neighbours: int | None = None,
+        max_length: int | None = None,
+        **how: Any,
+    ) -> tuple[Captioned, Scores]:
+        """Caption a split; what only a model can be asked is measured here. Further arguments are the search's.
+
+        The captions are in `file` as soon as they are said: nothing that fails later can lose them.
+        """
+        records = self.records(split)[:limit]
+        loader = self.loader(records, self.dataset, limit is not None or split == "held-out", "stop")
+        if neighbours:
+            search = self.consensus(records, neighbours)
+        device, precision = self.runtime.device, self.runtime.autocast
+        scores: Scores = {"images": len(records), "perplexity": evaluate(self.model, loader, device, precision)}
+        said = decode(self.model, loader, search, max_length=max_length or self.first.max_length, **how)
+        captions = {image: self.vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
+        results.save(file, captions)
+        captioned = Captioned(records, captions)
+        scores |= {"unfinished": sum(not hypothesis.finished for hypothesis in said.values()) / len(said)}
+        words = self.vocabulary.words[len(SPECIALS) :]
+        scores |= metrics.caption_statistics(captioned.words, words, self.learned_captions())
+        return captioned, scores | pointing(said, records, self.vocabulary)
+
+    def learned_captions(self) -> list[list[str]]:
+        """The words of the captions that the models learned from; none where those are of another dataset, or away."""
+        learned: list[list[str]] = []
+        for checkpoint in self.checkpoints:
+            try:
+                records = learned_records(checkpoint, self.dataset)
+                learned += [tokenize(caption) for record in records for caption in record.captions]
+            except (ValueError, OSError):  # the split that is measured may lie here alone
+                continue
+        return learned
+
+
+def about_objects(captioned: Captioned) -> Scores:
+    """What captions name against what is annotated: shares, 0 to 1; nothing where nothing is annotated."""
+    records, words = captioned.records, captioned.words
+    if not any(record.instances for record in records):
+        return {}
+    h = hallucination(words, captioned.references, records)
+    scores: Scores = {
+        "CHAIR-i": h.chair_i,
+        "CHAIR-s": h.chair_s,
+        "object recall": h.recall,
+        "objects named": h.mentions,
+    }
+    if not any("color" in instance.attributes for record in records for instance in record.instances):
+        return scores
+    t = truthfulness(words, records)
+    scores |= {"pairs named": t.named, "true pairs": t.true_share, "true captions": t.true_captions, "recall": t.recall}
+    for name, (right, cases) in (
+        ("counts", count_accuracy(words, records)),
+        ("relations", relation_accuracy(words, records)),
+    ):
+        scores |= {f"{name} said": cases} | ({f"{name} right": right} if cases else {})
+    return scores
+
+
+def pointing(said: Hypotheses, records: Sequence[Record], vocabulary: Vocabulary) -> Scores:
+    """Where attention's peak lies when a caption names something that is annotated. Shares, 0 to 1."""
+    looks = []
+    for record in records:
+        hypothesis = said[record.image_id]
+        if hypothesis.attention is not None and record.width and record.height:  # of unknown size are no masks
+            words = [vocabulary.words[i] for i in hypothesis.ids]
+            things = [(i.category, i.mask(record.height, record.width)) for i in record.instances]
+            looks += grounding(words, hypothesis.attention.numpy(), things)
+    if not looks:
+        return {}
+    hits, mass, chance = (sum(column) / len(looks) for column in list(zip(*looks, strict=True))[1:])
+    return {"nouns looked at": len(looks), "peak in mask": hits, "mass in mask": mass, "by chance": chance}
+
+
+def measure(captioned: Captioned) -> tuple[metrics.Statistics, dict[str, metrics.Score]]:
+    """Captions against what people say of the same pictures: what the scores are made of, and scores with margins."""
+    measured = metrics.statistics(captioned.words, captioned.references)
+    return measured, metrics.bootstrap(measured)
+
+
+def write(
+    stem: Path,
+    name: str,
+    captioned: Captioned,
+    measured: metrics.Statistics,
+    scores: Scores,
+) -> Path:
+    """The scores as JSON under that name; beside them a page of captions with their pictures, whose path it returns."""
+    files.write(stem.with_name(name), json.dumps(scores, indent=1))
+    by_image = dict(zip(measured.ids, measured.cider.tolist(), strict=True))
+    page = Path(f"{stem}.html")  # not with_suffix: what follows a dot in the name belongs to it
+    files.write(page, captions_page(captioned.records, captioned.captions, by_image))
+    return page
