@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 
 from dataset.loading import load_records
 from dataset.records import Record
+from figures.style import Figure
 from model import AttentionDecoder, Captioner, Decoder, DecoderRNN, EncoderCNN
 from models.checkpoint import Checkpoint
 from vocabulary import Vocabulary
