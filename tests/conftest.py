@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
+from matplotlib.text import Text
 from PIL import Image, ImageDraw
 
 from data_loader import Transform, get_loader
 from dataset.loading import load_records
 from dataset.records import Record
+from figures.style import Figure
 from model import AttentionDecoder, Captioner, Decoder, DecoderRNN, EncoderCNN
 from models.checkpoint import Checkpoint
 from vocabulary import Vocabulary
@@ -139,6 +141,25 @@ def loaded(captioner, vocabulary: Vocabulary) -> Callable[..., Checkpoint]:
 def noise() -> Image.Image:
     """A picture of 60 x 40 random pixels."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    """A red ball on grey, 120 x 90."""
+    image = Image.new("RGB", (120, 90), "#b0b0b0")
+    ImageDraw.Draw(image).ellipse((20, 20, 60, 60), fill="#cc3333")
+    return image
+
+
+@pytest.fixture
+def texts() -> Callable[[Figure], list[str]]:
+    """`texts(figure)`: everything written on a figure."""
+
+    def written(figure: Figure) -> list[str]:
+        figure.draw_without_rendering()
+        return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+    return written
 
 
 @pytest.fixture(scope="session")

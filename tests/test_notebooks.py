@@ -51,7 +51,7 @@ def test_cells_are_short(notebook):
 
 def test_it_imports_and_does_not_redefine(notebook):
     def defined(source: str) -> set[str]:
-        return {n.name for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        return {n.name for n in ast.parse(source).body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
 
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     paths = [ROOT / name for name in listed.splitlines() if not name.startswith(("scripts/", "tests/"))]
