@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dataset import coco
-from decoding.search import Hypothesis, beam, greedy, sample
+from decoding.search import Search, beam, greedy, sample
 from evaluation import metrics
 from model import best_device
 from models import checkpoint
@@ -29,8 +29,6 @@ from scripts.arguments import add_device, count
 from scripts.scoring import Captioners, Captions, Scores
 from training.experiment import Runtime
 from training.loop import best_precision
-
-Search = Callable[..., list[Hypothesis]]
 
 
 def main(arguments: Sequence[str] | None = None) -> Scores:

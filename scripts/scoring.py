@@ -7,14 +7,14 @@ images, their scores, and files of both. What it does not know: command lines.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_loader import Loader, Transform, get_loader
 from dataset import coco, files
 from decoding.consensus import Consensus
-from decoding.search import Ensemble, Hypothesis, decode, greedy
+from decoding.search import Ensemble, Hypothesis, Search, decode, greedy
 from evaluation import metrics
 from evaluation.truth import count_accuracy, grounding, hallucination, relation_accuracy, truthfulness
 from model import Captioner
@@ -100,7 +100,7 @@ class Captioners:
         self,
         split: str,
         file: Path,
-        search: Callable[..., list[Hypothesis]] = greedy,
+        search: Search = greedy,
         *,
         limit: int | None = None,
         neighbours: int | None = None,

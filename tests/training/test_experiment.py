@@ -10,8 +10,9 @@ from data_loader import Transform
 from dataset import coco
 from dataset.sample import making
 from models import checkpoint
+from training import experiment
 from training.config import Config
-from training.experiment import build_captioner, image_source, train_captioner, unfrozen
+from training.experiment import build_captioner, image_source, pretrain_encoder, train_captioner, unfrozen
 
 SMALL = Config(
     image_size=32,
@@ -34,7 +35,13 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_a_run_is_the_same_whether_the_encoder_was_pre_trained_in_it_or_before(folder):
+def test_a_run_is_the_same_whether_the_encoder_was_pre_trained_in_it_or_before(folder, monkeypatch):
+    def drawing(*how) -> None:
+        """Pre-training that takes random numbers."""
+        pretrain_encoder(*how)
+        torch.rand(3)
+
+    monkeypatch.setattr(experiment, "pretrain_encoder", drawing)
     first, second = (train_captioner(SMALL, folder / name)[0] for name in ("first", "second"))
     assert first | {"seconds": 0} == second | {"seconds": 0}
     weights = [checkpoint.load(folder / name).model.state_dict() for name in ("first", "second")]
