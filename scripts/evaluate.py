@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,13 @@ from dataset.loading import load_records
 from decoding.beam import beam
 from decoding.search import Hypothesis, greedy, sample
 from evaluation import metrics, official, results
+from decoding.search import Search, beam, greedy, sample
 from models import checkpoint
 from models.devices import best_device, best_precision
 from scripts import scoring
 from scripts.arguments import add_device, count
 from scripts.scoring import Captioned, Captioners, Scores
 from training.experiment import Runtime
-
-Search = Callable[..., list[Hypothesis]]
 
 
 def main(arguments: Sequence[str] | None = None) -> Scores:

@@ -7,9 +7,9 @@ images, their scores, and files of both. What it does not know: command lines.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from evaluation import metrics, results
 from evaluation.grounding import grounding
 from evaluation.hallucination import hallucination
 from evaluation.truth import count_accuracy, relation_accuracy, truthfulness
+from decoding.search import Ensemble, Hypothesis, Search, decode, greedy
 from model import Captioner
 from models.checkpoint import Checkpoint
 from scripts.page import captions_page
@@ -126,7 +127,7 @@ class Captioners:
         self,
         split: str,
         file: Path,
-        search: Callable[..., list[Hypothesis]] = greedy,
+        search: Search = greedy,
         *,
         limit: int | None = None,
         neighbours: int | None = None,

@@ -97,7 +97,9 @@ def fit(
                 for function in after_epoch:
                     function(model, progress.history)
     except KeyboardInterrupt:
-        _say_what_is_kept(run)
+        if progress.best < math.inf:
+            run.restore_best()
+        print(_what_is_kept(run), flush=True)
         raise
     except FloatingPointError:
         run.restore_best()
@@ -219,11 +221,8 @@ def _validate(
     return row
 
 
-def _say_what_is_kept(run: Run) -> None:
-    """After Ctrl-C: the best weights back into the model, where there are any; and a line that says so."""
-    has_best = run.progress.best < math.inf
-    if has_best:
-        run.restore_best()
-    weights = "its best weights so far" if has_best else "what it learned in it"
+def _what_is_kept(run: Run) -> str:
+    """What a model holds after Ctrl-C, and how to go on."""
+    weights = "its best weights so far" if run.progress.best < math.inf else "what it learned in it"
     again = "; run this again to go on" if run.checkpoint is not None else ""
-    print(f"stopped in epoch {run.progress.epoch + 1}: the model holds {weights}{again}", flush=True)
+    return f"stopped in epoch {run.progress.epoch + 1}: the model holds {weights}{again}"
