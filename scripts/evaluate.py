@@ -21,9 +21,8 @@ import torch
 
 from dataset.loading import load_records
 from decoding.beam import beam
-from decoding.search import Hypothesis, greedy, sample
+from decoding.search import Search, greedy, sample
 from evaluation import metrics, official, results
-from decoding.search import Search, beam, greedy, sample
 from models import checkpoint
 from models.devices import best_device, best_precision
 from scripts import scoring

@@ -7,9 +7,9 @@ images, their scores, and files of both. What it does not know: command lines.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,11 @@ from dataset.loading import load_records
 from dataset.records import Record
 from decoding.consensus import Consensus
 from decoding.ensemble import Ensemble
-from decoding.search import Hypothesis, decode, greedy
+from decoding.search import Hypothesis, Search, decode, greedy
 from evaluation import metrics, results
 from evaluation.grounding import grounding
 from evaluation.hallucination import hallucination
 from evaluation.truth import count_accuracy, relation_accuracy, truthfulness
-from decoding.search import Ensemble, Hypothesis, Search, decode, greedy
 from model import Captioner
 from models.checkpoint import Checkpoint
 from scripts.page import captions_page
