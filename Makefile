@@ -41,6 +41,7 @@ app: sample
 test: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 	$(PY) -m pytest -m "not notebooks"
 	$(PY) -m pytest -m notebooks -s
 

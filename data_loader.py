@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -54,30 +55,6 @@ class Transform:
         if self.jitter and random is not None:
             for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast):
                 picture = enhance(picture).enhance(1 + self.jitter * random.uniform(-1, 1))
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-
-
-class RandomCropFlip(Transform):
-    """A photograph seen otherwise: three fifths of its area or more, half of the time mirrored, its colours varied.
-
-    Left may become right and what a caption names may be cut off at the edge, which `Transform` never does: not for the
-    drawn sample, whose captions say where things are.
-    """
-
-    def __call__(self, picture: Image.Image, random: np.random.Generator) -> Tensor:
-        """A picture of any size -> (3, size, size) uint8."""
-        picture = picture.convert("RGB")
-        area, shape = random.uniform(0.6, 1), 2 ** random.uniform(-0.4, 0.4)  # of the part: share, and width to height
-        width, height = (
-            side * min(1, (area * by) ** 0.5) for side, by in zip(picture.size, (shape, 1 / shape), strict=True)
-        )
-        left, top = random.uniform(0, (picture.width - width, picture.height - height))
-        part = (left, top, left + width, top + height)
-        picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box=part)
-        if random.random() < 0.5:
-            picture = ImageOps.mirror(picture)
-        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            picture = enhance(picture).enhance(1 + random.uniform(-0.15, 0.15))
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
@@ -138,7 +115,10 @@ class Batch:
         return moved
 
 
-class CaptionDataset(Dataset):
+Item = tuple[int | str, Tensor | Exception, list[list[int]]]  # image id, picture or why it cannot be read, captions
+
+
+class CaptionDataset(Dataset[Item]):
     """Pictures (or their features) with encoded captions; an item is asked for as (epoch, index)."""
 
     def __init__(
@@ -178,10 +158,12 @@ class CaptionDataset(Dataset):
         """Image id, picture (or why it cannot be read), captions."""
         epoch, index = item
         record = self.records[index]
+        picture: Tensor | Exception
         if self.views:
-            view = self._random(epoch, index, 2).integers(len(self.views)) if len(self.views) > 1 else 0
+            view = int(self._random(epoch, index, 2).integers(len(self.views))) if len(self.views) > 1 else 0
             picture = torch.from_numpy(self.views[view][record.image_id])  # (R, E)
         else:
+            assert self.transform is not None, "get_loader gives a transform or views"
             try:
                 picture = self.transform(open_image(record.path), self._random(epoch, index, 1))
             except (ValueError, OSError) as error:  # whether to go on without it is for `Loader` to decide
@@ -207,7 +189,7 @@ def in_threads(read: Callable, items: Sequence) -> list:
         return [one for done in pool.map(lambda some: [read(item) for item in some], stretches) for one in done]
 
 
-class LengthBucketSampler(Sampler):
+class LengthBucketSampler(Sampler[list[tuple[int, int]]]):
     """Batches of pictures whose captions are about equally long, in a new random order each epoch.
 
     With one caption an image the batches are pure length buckets, but for those of the pictures left over, too few of
@@ -227,7 +209,7 @@ class LengthBucketSampler(Sampler):
         if self.shuffle:
             random = np.random.default_rng((self.dataset.seed, self.epoch))
             random.shuffle(order)
-            lengths = [[len(caption) for caption in self.dataset.captions_for(self.epoch, i)] for i in order]
+            lengths = [[len(caption) for caption in self.dataset.captions_for(self.epoch, i)] for i in order.tolist()]
             longest, total = np.array([max(of_image) for of_image in lengths]), np.array([sum(n) for n in lengths])
             by_length = np.lexsort((total, longest))
             order, steps = order[by_length], np.diff(longest[by_length])
@@ -240,9 +222,6 @@ class LengthBucketSampler(Sampler):
         if self.shuffle:
             random.shuffle(batches)
         yield from ([(self.epoch, int(i)) for i in batch] for batch in batches[self.start :])
-
-
-Item = tuple[int | str, Tensor | Exception, list[list[int]]]  # image id, picture or why it cannot be read, captions
 
 
 def collate(items: Sequence[Item], kind: str = "pixels") -> Batch:
@@ -258,23 +237,24 @@ def collate(items: Sequence[Item], kind: str = "pixels") -> Batch:
     return batch
 
 
-class Loader(DataLoader):
+class Loader(DataLoader[Item]):
     """A DataLoader of `Batch` that leaves out pictures that cannot be read, and says so; or stops at the first.
 
     Each is reported once and kept in `left_out` (image id -> what is wrong); at the end of an epoch they are counted.
     `position` is how many of the epoch's batches lie behind, those passed over and those without a picture counted.
     """
 
-    def __init__(self, *args, stop_at_broken: bool, **options):
-        super().__init__(*args, **options)
-        self.stop_at_broken, self.left_out, self.position = stop_at_broken, {}, 0
+    def __init__(self, buckets: LengthBucketSampler, *, stop_at_broken: bool, **options: Any):
+        super().__init__(buckets.dataset, batch_sampler=buckets, **options)
+        self.buckets, self.stop_at_broken, self.position = buckets, stop_at_broken, 0
+        self.left_out: dict[int | str, str] = {}
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Which epoch comes next, and how many of its batches to pass over: for a run that goes on."""
-        self.batch_sampler.epoch, self.batch_sampler.start = epoch, start
+        self.buckets.epoch, self.buckets.start = epoch, start
 
-    def __iter__(self) -> Iterator[Batch]:
-        served, missed, start = 0, 0, self.batch_sampler.start
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names a class of its own there
+        served, missed, start = 0, 0, self.buckets.start
         for self.position, batch in enumerate(super().__iter__(), start + 1):
             for image_id, error in batch.broken.items():
                 if self.stop_at_broken or isinstance(error, FileNotFoundError):  # a dataset that is not complete
@@ -344,9 +324,8 @@ def get_loader(
         raise ValueError(f"image {unseen.image_id} ({unseen.path}) has no features: extract those of this split")
     dataset = CaptionDataset(records, vocabulary, transform, views, captions_per_image, max_words, seed, cache_dir)
     return Loader(
-        dataset,
+        LengthBucketSampler(dataset, images_per_batch, shuffle),
         stop_at_broken=broken == "stop",
-        batch_sampler=LengthBucketSampler(dataset, images_per_batch, shuffle),
         collate_fn=partial(collate, kind="features" if views else "pixels"),
         num_workers=workers,
         worker_init_fn=_let_the_main_process_stop,
@@ -358,8 +337,8 @@ def get_loader(
 
 def padded_share(loader: Loader) -> float:
     """The share of a (B, T) rectangle that is padding, over one epoch of batches: the work that packing saves."""
-    dataset, real, padded = loader.dataset, 0, 0
-    for batch in loader.batch_sampler:
+    dataset, real, padded = loader.buckets.dataset, 0, 0
+    for batch in loader.buckets:
         lengths = [len(caption) - 1 for epoch, index in batch for caption in dataset.captions_for(epoch, index)]
         real, padded = real + sum(lengths), padded + max(lengths) * len(lengths)
     return 1 - real / padded

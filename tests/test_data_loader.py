@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from data_loader import Batch, RandomCropFlip, Transform, collate, get_loader, padded_share
+from data_loader import Batch, Transform, collate, get_loader, padded_share
 from dataset.pictures import open_image
 from training.losses import token_loss
+from training.views import RandomCropFlip
 from vocabulary import Vocabulary
 
 

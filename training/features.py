@@ -19,14 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from data_loader import RandomCropFlip, Transform, in_threads
 from dataset import files
-from dataset.pictures import open_image
 from dataset.records import Record
 from model import EncoderCNN
+from training.views import ViewOfPictures
 
 MARK_EVERY = 2.0  # seconds of work that a killed run may lose: the marks name every image, and go to the disk each time
 
@@ -131,30 +130,6 @@ class Features(Mapping):
         self._open(path)
 
 
-class _Pictures(Dataset):
-    """The pictures from the `first` on, whole (view 0) or varied: another view, other random numbers."""
-
-    def __init__(self, records: Sequence[Record], size: int, view: int, first: int):
-        self.records, self.view, self.first = records, view, first
-        self.transform = RandomCropFlip(size) if view else Transform(size)
-
-    def __len__(self) -> int:
-        return len(self.records) - self.first
-
-    def __getitems__(self, numbers: Sequence[int]) -> list[tuple[torch.Tensor, str]]:
-        """A batch, read on all cores."""
-        return in_threads(self.__getitem__, numbers)
-
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, str]:
-        """A picture; or, where it cannot be read, a black one and why."""
-        place = self.first + i
-        try:
-            picture = open_image(self.records[place].path)
-            return self.transform(picture, np.random.default_rng((self.view, place))), ""
-        except ValueError as error:
-            return torch.zeros(3, self.transform.size, self.transform.size, dtype=torch.uint8), str(error)
-
-
 def fingerprint(encoder: EncoderCNN) -> str:
     """A short hash of the encoder's weights and settings: features of another encoder are refused, not mixed in."""
     digest = hashlib.sha256(json.dumps(encoder.cache_key, sort_keys=True).encode())
@@ -184,7 +159,7 @@ def extract(
 ) -> Features:
     """Run every record's picture through the encoder into `path` (.npy), going on where an earlier run was stopped.
 
-    View 0 is the whole picture; 1, 2, ... are parts of it, varied (data_loader.RandomCropFlip), for training.
+    View 0 is the whole picture; 1, 2, ... are parts of it, varied (training/views.py), for training.
 
     Finished features of more images than these serve as they are. Features of other images (other ids, or files of
     other sizes) or of another encoder are refused, or with `replace` made anew: the right thing for an encoder of one's
@@ -204,7 +179,7 @@ def extract(
     metadata = _find_or_create(path, _metadata_of(records, encoder, view), replace)
     if metadata.finished:
         return Features(path)
-    pictures = _Pictures(records, encoder.image_size, view, first=metadata.done)
+    pictures = ViewOfPictures(records, encoder.image_size, view, first=metadata.done)
     loader = DataLoader(pictures, batch_size, num_workers=workers)
     bar = tqdm(total=len(records), initial=metadata.done, unit="image", desc="features", disable=not progress)
     device = next(encoder.buffers()).device

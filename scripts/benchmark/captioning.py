@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,12 +14,12 @@ from scripts.benchmark.table import Clock, compare
 from scripts.benchmark.textbook import textbook_beam
 from vocabulary import END
 
-OPTIONS = {"num_beams": 5, "min_length": 8, "max_length": 20, "length_penalty": 0.7}
+OPTIONS: dict[str, Any] = {"num_beams": 5, "min_length": 8, "max_length": 20, "length_penalty": 0.7}
 
 
 def decided(sharpness: float = 8.0, end: float = 1.0, **sizes: int) -> ShowAttendTell:
     """A random decoder that is sure of its words, so that rounding cannot change them, and ends like a trained one."""
-    decoder = random_decoder(**sizes).eval()
+    decoder = random_decoder(ShowAttendTell, **sizes).eval()
     with torch.no_grad():
         decoder.lm_head.weight.mul_(sharpness)
         decoder.lm_head.bias[END] += end

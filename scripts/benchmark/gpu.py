@@ -45,7 +45,7 @@ def gpu(clock: Clock, quick: bool) -> None:
     features = torch.empty(sizes["images"], sizes["regions"], sizes["features"], dtype=torch.bfloat16, device=device)
     for part in features.split(4096):
         part.normal_().relu_()
-    decoder = random_decoder(**{name: sizes[name] for name in ("features", "size", "words")}).to(device)
+    decoder = random_decoder(ShowAttendTell, **{name: sizes[name] for name in ("features", "size", "words")}).to(device)
     lengths = (torch.randn(sizes["captions"]) * 2.4 + 11.5).round().long().clamp(8, 23)  # `<end>` counted
     seconds, captions, tokens = epoch(decoder, features, lengths, sizes["batch"], sizes["words"])
     decoder.eval()
@@ -137,7 +137,7 @@ def graphed(
     return replay
 
 
-def timed(run: Callable[[], None], device: torch.device) -> float:
+def timed(run: Callable[[], object], device: torch.device) -> float:
     """Seconds of a run, the device's work included."""
 
     def wait() -> None:
@@ -166,7 +166,7 @@ def limits(device: torch.device, size: int) -> tuple[float, float]:
 def operations(decoder: ShowAttendTell, sizes: dict[str, int], captions: int, tokens: int) -> float:
     """Multiplications and additions of an epoch: three products with each weight, two where no input's gradient is."""
     regions = sizes["regions"]
-    once = 2 * 2 * decoder.attention.keys.weight.numel() * regions * captions
+    once = 2 * 2 * decoder.attention.keys.get_parameter("weight").numel() * regions * captions
     layers = (decoder.lm_head, decoder.from_hidden, decoder.context_gates, decoder.word_gates)
     each = 3 * 2 * sum(layer.weight.numel() for layer in layers)
     looks = 2 * 2 * regions * (sizes["features"] + sizes["size"])

@@ -22,7 +22,7 @@ from models.devices import best_precision
 from models.fast import kernels
 from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.table import Clock, compare, medians, show
-from scripts.benchmark.textbook import textbook_loss
+from scripts.benchmark.textbook import Textbook, textbook_loss
 from training.losses import token_loss
 
 # The sizes of the best-known PyTorch captioning tutorial.
@@ -52,10 +52,16 @@ def random_decoder(kind: type[Decoder] = ShowAttendTell, dropout: float = 0.0, *
     return kind(sizes["words"], sizes["features"], **options, dropout=dropout)
 
 
+def regions_of(batch: Batch) -> Tensor:
+    """The regions that the batch brings along, (N, R, E)."""
+    assert batch.features is not None
+    return batch.features
+
+
 def plain_loss(decoder: Decoder, batch: Batch, autocast: torch.dtype | None = None) -> Tensor:
     """The mean loss of a batch by the plain page, model.py or that of the paper."""
     with torch.autocast("cpu", autocast, enabled=autocast is not None):
-        logits, _ = decoder(batch.features, batch.inputs, batch.image_of)
+        logits, _ = decoder(regions_of(batch), batch.inputs, batch.image_of)
     return token_loss(logits, batch.targets) / len(batch.targets)
 
 
@@ -65,9 +71,10 @@ def our_loss(decoder: Decoder, batch: Batch, autocast: torch.dtype | None = None
         return plain_loss(decoder, batch, autocast)
 
 
-def their_loss(decoder: Decoder, batch: Batch) -> Tensor:
+def their_loss(decoder: Textbook, batch: Batch) -> Tensor:
     """The same by the textbook's loop, every caption with its own copy of its picture."""
-    return textbook_loss(decoder, batch.features[batch.image_of], batch.captions, batch.lengths)
+    features = regions_of(batch)
+    return textbook_loss(decoder, features[batch.image_of], batch.captions, batch.lengths)
 
 
 def step(
@@ -84,13 +91,13 @@ def step(
     return run
 
 
-def largest_difference(decoder: Decoder, batch: Batch) -> float:
+def largest_difference(decoder: Any, batch: Batch) -> float:
     """The largest |difference| / |gradient| over all weights, between our gradients and the textbook loop's."""
     gradients = []
     for loss in (our_loss, their_loss):
         decoder.zero_grad()
         loss(decoder, batch).backward()
-        gradients.append([p.grad.clone() for p in decoder.parameters()])
+        gradients.append([p.grad.clone() for p in decoder.parameters() if p.grad is not None])
     return max(((a - b).norm() / b.norm()).item() for a, b in zip(*gradients, strict=True))
 
 
@@ -155,7 +162,7 @@ def every_decoder(clock: Clock, precision: torch.dtype | None) -> None:
     for name, kind in DECODERS.items():
         decoder = random_decoder(kind, features=512)
         adam = torch.optim.Adam(decoder.parameters(), 4e-4, fused=True)
-        tasks[name] = step(decoder, lambda decoder=decoder: our_loss(decoder, batch, precision), adam)
+        tasks[name] = step(decoder, partial(our_loss, decoder, batch, precision), adam)
     seconds = medians(tasks, 3, clock)
     rows = [[name, f"{value:.3f}", f"{len(batch.captions) / value:,.0f}"] for name, value in seconds.items()]
     show("Every decoder: a step with 10 images, 50 captions, 7 x 7 x 512", ("", "seconds", "captions a second"), rows)
@@ -181,12 +188,16 @@ def memory() -> None:
 def peak(name: str) -> None:
     """Prints the megabytes before a step, and what it takes beyond them at its peak."""
     batch, decoder = random_batch(), random_decoder()
-    loss = {"textbook": their_loss, "plain": plain_loss, "fast": our_loss}[name]
     precision = best_precision(torch.device("cpu"))
+    losses: dict[str, Callable[..., Tensor]] = {
+        "textbook": their_loss,
+        "plain": partial(plain_loss, autocast=precision),
+        "fast": partial(our_loss, autocast=precision),
+    }
     status, peaks = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     peaks.write_text("5")  # the peak begins anew here; what getrusage tells is also of the parent
     before = _kilobytes(status.read_text(), "VmRSS")
-    (loss(decoder, batch) if name == "textbook" else loss(decoder, batch, precision)).backward()
+    losses[name](decoder, batch).backward()
     after = _kilobytes(status.read_text(), "VmHWM")
     print(round(before / 1024), round((after - before) / 1024))
 
@@ -219,7 +230,7 @@ def sweep(clock: Clock, quick: bool) -> None:
             batch = random_batch(**({"features": 512} | options))
             decoder = random_decoder(features=512, words=options.get("words", SIZES["words"]))
             adam = torch.optim.Adam(decoder.parameters(), 4e-4, fused=True)
-            run = step(decoder, lambda d=decoder, b=batch: our_loss(d, b, precision), adam)
+            run = step(decoder, partial(our_loss, decoder, batch, precision), adam)
             seconds.append(medians({"": run}, 1 if quick else 3, clock)[""])
         print(f"{letter:2} {what}: " + ", ".join(f"{v}: {s:.3f} s" for v, s in zip(values, seconds, strict=False)))
         panel.plot(values[: len(seconds)], seconds, marker="o", color="#3b6ea5")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from nltk.tokenize import NLTKWordTokenizer
 from PIL import Image
 
-from data_loader import Transform, get_loader, in_threads
+from data_loader import Batch, Loader, Transform, get_loader, in_threads
 from dataset.loading import load_records
 from dataset.pictures import open_image
 from dataset.records import Record
@@ -63,7 +66,7 @@ def photographs(folder: Path, count: int, size: tuple[int, int] = (640, 480)) ->
         path = folder / f"{i}.jpg"
         Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(path, quality=90)
         captions = [" ".join(random.choice(words, random.integers(7, 13))) for _ in range(5)]
-        records.append(Record(i, path, captions, "train"))
+        records.append(Record(i, path, "train", tuple(captions)))
     return records
 
 
@@ -81,10 +84,10 @@ def random_encoder(name: str) -> EncoderCNN:
 class Waits:
     """A loader that counts the seconds its reader waits for batches."""
 
-    def __init__(self, loader, clock: Clock):
+    def __init__(self, loader: Loader, clock: Clock):
         self.loader, self.clock, self.seconds = loader, clock, 0.0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         batches = iter(self.loader)
         while True:
             began = self.clock()
@@ -104,11 +107,12 @@ def data(clock: Clock, quick: bool) -> None:
         encoder = random_encoder("mobilenet_v2")
         precision = best_precision(torch.device("cpu"))
         kept = extract(records, encoder, Path(folder) / "kept.npy", autocast=precision, progress=False)
-        rows = []
-        for name, pictures in {
+        rows: list[list[str]] = []
+        sources: dict[str, dict[str, Any]] = {
             "kept features, 7 x 7 x 1280": {"features": kept},
             f"JPEGs, 640 x 480, {size:.0f} kB, through MobileNetV2": {"transform": Transform(encoder.image_size)},
-        }.items():
+        }
+        for name, pictures in sources.items():
             decoder = random_decoder(features=encoder.feature_size, words=len(vocabulary))
             model = Captioner(encoder, decoder)
             adam = torch.optim.Adam(decoder.parameters(), 4e-4, fused=True)
@@ -117,7 +121,7 @@ def data(clock: Clock, quick: bool) -> None:
             for batch in waits:
                 with torch.autocast("cpu", precision, enabled=precision is not None):
                     batch.features = model.regions(batch)
-                step(decoder, lambda d=decoder, b=batch: our_loss(d, b, precision), adam)()
+                step(decoder, partial(our_loss, decoder, batch, precision), adam)()
             rows.append([name, f"{100 * waits.seconds / (clock() - began):.1f} %"])
         show("Waiting for data, share of an epoch of show_attend_tell (D = 512)", ("", "waiting"), rows)
         transform, some = Transform(encoder.image_size), records[:16]
@@ -129,7 +133,7 @@ def data(clock: Clock, quick: bool) -> None:
         def ours(record: Record) -> torch.Tensor:
             return transform(open_image(record.path))
 
-        tasks = {
+        tasks: dict[str, Callable[[], object]] = {
             "plain Pillow": plain,
             "open_image and Transform": lambda: [ours(record) for record in some],
             "the same on all cores": lambda: in_threads(ours, some),
@@ -150,15 +154,15 @@ def extraction(clock: Clock, quick: bool) -> None:
             transform = Transform(encoder.image_size)
             pictures = torch.stack([transform(open_image(record.path)) for record in records[:16]])
 
-            def forward(encoder=encoder, pictures=pictures) -> None:
+            def forward(encoder: EncoderCNN = encoder, pictures: torch.Tensor = pictures) -> None:
                 with torch.inference_mode(), torch.autocast("cpu", precision, enabled=precision is not None):
                     encoder.forward_features(pictures)
 
-            def whole(encoder=encoder, name=name) -> None:
+            def whole(encoder: EncoderCNN = encoder, name: str = name) -> None:
                 path = Path(folder) / f"{name}-{time.monotonic_ns()}.npy"
                 extract(records, encoder, path, batch_size=16, autocast=precision, progress=False)
 
-            def read(transform=transform) -> None:
+            def read(transform: Transform = transform) -> None:
                 in_threads(lambda path: transform(open_image(path)), [r.path for r in records[:16]])
 
             seconds = medians({"forward": forward, "read": read, "whole": whole}, 1 if quick else 3, clock)

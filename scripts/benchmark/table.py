@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -33,7 +33,7 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).is_file() else []
 
 
-def medians(tasks: dict[str, Callable[[], object]], repetitions: int, clock: Clock) -> dict[str, float]:
+def medians(tasks: Mapping[str, Callable[[], object]], repetitions: int, clock: Clock) -> dict[str, float]:
     """Every task once to warm up, then all in turn, `repetitions` times: name -> the median of its seconds."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(repetitions + 1):
@@ -55,7 +55,12 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 
 def compare(
-    title: str, tasks: dict[str, Callable[[], object]], units: dict[str, int], repetitions: int, clock: Clock, unit: str
+    title: str,
+    tasks: Mapping[str, Callable[[], object]],
+    units: Mapping[str, int],
+    repetitions: int,
+    clock: Clock,
+    unit: str,
 ) -> dict[str, float]:
     """Measures the tasks and prints them beside the first one, per unit of what each does: name -> times as fast."""
     seconds = medians(tasks, repetitions, clock)

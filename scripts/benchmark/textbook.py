@@ -16,10 +16,14 @@ from torch.nn import functional as F
 
 from decoding.search import BANNED
 from model import AttentionDecoder, DecoderRNN, DotAttention
-from models.cells import CELLS, State
+from models.cells import CELLS, Cell, State
 from vocabulary import END, START
 
-TORCHS_OWN = {CELLS["rnn"]: torch.rnn_tanh_cell, CELLS["gru"]: torch.gru_cell, CELLS["lstm"]: torch.lstm_cell}
+TORCHS_OWN: dict[Cell, Callable[..., Tensor | State]] = {
+    CELLS["rnn"]: torch.rnn_tanh_cell,
+    CELLS["gru"]: torch.gru_cell,
+    CELLS["lstm"]: torch.lstm_cell,
+}
 
 Textbook = DecoderRNN | AttentionDecoder
 Step = Callable[[Tensor, State, Tensor], tuple[Tensor, State]]
@@ -38,16 +42,16 @@ def layers(decoder: Textbook) -> tuple[Callable[[Tensor], State], Step]:
         return after if isinstance(after, tuple) else (after,)
 
     if isinstance(decoder, DecoderRNN):
-        weights = tuple(decoder.rnn.parameters())
+        own_weights = tuple(decoder.rnn.parameters())
 
         def mean_state(regions: Tensor) -> State:
             return torch.tanh(decoder.init_state(regions.mean(1))).chunk(decoder.cell.states, -1)
 
-        def step(words: Tensor, state: State, regions: Tensor) -> tuple[Tensor, State]:
-            state = as_cell(decoder.embedding(words), state, *weights)
+        def blind_step(words: Tensor, state: State, regions: Tensor) -> tuple[Tensor, State]:
+            state = as_cell(decoder.embedding(words), state, *own_weights)
             return decoder.lm_head(state[0]), state
 
-        return mean_state, step
+        return mean_state, blind_step
 
     def init_hidden_state(regions: Tensor) -> State:
         return torch.tanh(decoder.init_state(decoder.project(regions).mean(1))).chunk(decoder.cell.states, -1)
@@ -106,7 +110,8 @@ def textbook_beam(
         regions = image.expand(num_beams, -1, -1).contiguous()  # (K, R, E)
         state = init_hidden_state(regions)
         words, said = torch.full((num_beams,), START), torch.zeros(num_beams, 0, dtype=torch.long)
-        total, done = torch.full((num_beams,), -torch.inf), []
+        total = torch.full((num_beams,), -torch.inf)
+        done: list[tuple[float, list[int]]] = []
         total[0] = 0.0  # all beams are alike at first: only one may go on
         for t in range(max_length):
             scores, state = step(words, state, regions)
