@@ -132,7 +132,7 @@ def loaded(captioner, vocabulary: Vocabulary) -> Callable[..., Checkpoint]:
     """Builds a tiny untrained captioner as `checkpoint.load` gives it; `loaded(attention="none")` has no attention."""
 
     def build(**decoder) -> Checkpoint:
-        return Checkpoint(captioner(**decoder).eval(), vocabulary, {"settings": {"caption_words": 8}})
+        return Checkpoint(captioner(**decoder).eval(), vocabulary, max_length=9)
 
     return build
 

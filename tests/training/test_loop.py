@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_loader import Transform, get_loader
 from decoding.search import greedy
-from model import Captioner, DecoderRNN, EncoderCNN
+from model import AttentionDecoder, Captioner, EncoderCNN
 from models.checkpoint import RunCheckpoint, load
 from models.decoders import DECODERS
 from training.loop import evaluate, fit
@@ -192,7 +192,7 @@ def test_a_vocabulary_of_specials_only_learns_the_unknown(records, captioner):
     assert len(words) == 4
     torch.manual_seed(0)
     encoder = EncoderCNN("small", image_size=32, grid=2, finetune=0)
-    model = Captioner(encoder, DecoderRNN(4, encoder.feature_size, 8, 8, 8))
+    model = Captioner(encoder, AttentionDecoder(4, encoder.feature_size, 8, 8, 8))
     loader = get_loader(records["train"], words, transform=Transform(32))
     history = fit(model, loader, loader, TrainingConfig(epochs=15, learning_rate=0.05))
     assert history[-1]["val_perplexity"] < 2
