@@ -29,14 +29,15 @@ def load_records(
 
     `dataset` is a name (`"sample"` is the folder DATA/sample) or a path. `instances=False` leaves objects and masks
     unread, which on COCO saves most of the time and memory. `seed` decides how the images of a table, which has no
-    splits of its own, are split. `missing` says what to do about captions of images that are not there: "stop", or
-    "skip" them and print how many they are. Images without any caption are left out.
+    splits of its own, are split. `missing` says what to do about captions of images that are not there: "stop"; "skip"
+    them and print how many they are; "keep" them, where only captions are asked for. Images without any caption are
+    left out.
 
     Raises FileNotFoundError if the dataset, its folder of images or (unless skipped) an image is missing, ValueError if
     the layout is not known, a file is damaged, or the split is not there.
     """
-    if missing not in ("stop", "skip"):
-        raise ValueError(f'missing says what to do without an image: "stop" or "skip", not {missing!r}.')
+    if missing not in ("stop", "skip", "keep"):
+        raise ValueError(f'missing says what to do without an image: "stop", "skip" or "keep", not {missing!r}.')
     folder = find(dataset)
     if (file := only(folder.glob("dataset*.json"))) is not None:
         records = load_karpathy(folder, file, split, instances)
@@ -52,7 +53,8 @@ def load_records(
     if not records:
         raise ValueError(f"{folder} holds no image with a caption{f' in the split {split!r}' if split else ''}.")
     _check_distinct(records, folder)
-    records = _find_images(records, folder, missing)
+    if missing != "keep":
+        records = _find_images(records, folder, missing)
     return sorted(records, key=lambda r: (split_rank(r.split), isinstance(r.image_id, str), r.image_id))
 
 

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     scores: Scores = {}
     if options.results:
         stem = Path(options.results).with_suffix("")
-        records = load_records(options.dataset, options.split)[: options.limit]
+        records = load_records(options.dataset, options.split, missing="keep")[: options.limit]
         captions = results.load(options.results, (record.image_id for record in records), more=part)
         captioned = Captioned(records, captions)
     else:

@@ -38,11 +38,15 @@ def captions_page(
 
 
 def _entry(record: Record, captions: Mapping[int | str, str], scores: Mapping[int | str, float]) -> dict[str, object]:
-    """What the template shows of a picture."""
-    picture = open_image(record.path)
-    picture.thumbnail((WIDEST, WIDEST))
+    """What the template shows of a picture; without the picture itself where it cannot be read."""
+    try:
+        picture = open_image(record.path)
+        picture.thumbnail((WIDEST, WIDEST))
+        src = data_url(np.asarray(picture), quality=80)
+    except (OSError, ValueError):
+        src = ""
     return {
-        "src": data_url(np.asarray(picture), quality=80),
+        "src": src,
         "caption": captions[record.image_id],
         "score": scores[record.image_id],
         "references": record.captions,

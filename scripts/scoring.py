@@ -63,7 +63,8 @@ def learned_records(checkpoint: Checkpoint, dataset: str | Path | None = None) -
     """
     ids = set(checkpoint.images.learned)
     dataset = dataset or learned_dataset(checkpoint)
-    records = [record for record in load_records(dataset, "train", instances=False) if record.image_id in ids]
+    every = load_records(dataset, "train", instances=False, missing="keep")
+    records = [record for record in every if record.image_id in ids]
     if not records or dataset_records.fingerprint(records) != checkpoint.metadata.get("dataset"):
         raise ValueError(f"{dataset} is not what the model learned from, or has changed since: name its --dataset")
     return records

@@ -115,8 +115,9 @@ def test_where_no_image_is_there_none_is_skipped(tmp_path):
     for folder in three_layouts(tmp_path, ["1.png", "2.png"]):
         with pytest.raises(FileNotFoundError, match="2 of 2 images are missing"):
             load_records(folder, missing="skip")
-        with pytest.raises(ValueError, match='"stop" or "skip", not \'ignore\''):
+        with pytest.raises(ValueError, match='"stop", "skip" or "keep", not \'ignore\''):
             load_records(folder, missing="ignore")
+        assert [record.path.name for record in load_records(folder, missing="keep")] == ["1.png", "2.png"]
 
 
 @pytest.mark.parametrize("name", ["café.png", "Ένας σκύλος.png", "が.png", "Ångström ñandú.png"])

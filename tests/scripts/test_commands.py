@@ -137,6 +137,17 @@ def test_results_of_anyone_are_measured_and_compared(folder, capsys):
     assert "CIDEr-D: " in capsys.readouterr().out
 
 
+def test_captions_are_measured_without_the_pictures(folder, capsys):
+    records = load_records("sample", "val")
+    results.save(folder / "people.json", {r.image_id: r.captions[0] for r in records})
+    for record in records:
+        record.path.unlink()
+    scores = evaluate.main(["--dataset", "sample", "--results", str(folder / "people.json")])
+    assert scores["BLEU-1"] == pytest.approx(1)
+    page = (folder / "people.html").read_text()
+    assert records[0].captions[0] in page and "<img" not in page
+
+
 def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
     how = ["--preset", "lstm", "--hold-out", "3", "--select-on", "cider"]
     folders = [str(train.main([*QUICK, *how, "--seed", "5", "--name", name])) for name in ("a", "b")]
