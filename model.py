@@ -81,7 +81,7 @@ class Decoder(nn.Module, ABC):
 
     config: dict[str, Any]  # the arguments that build it again
     embedding: nn.Embedding
-    lm_head: nn.Linear  # what a word needs to be said
+    lm_head: nn.Linear  # a score for every word
 
     @abstractmethod
     def prepare(self, features: Tensor) -> EncodedImages:

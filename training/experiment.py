@@ -29,6 +29,7 @@ from evaluation.cider import CiderD
 from evaluation.metrics import statistics, tokenized, tokenized_references
 from model import Captioner, EncoderCNN
 from models import checkpoint
+from models.cells import named
 from models.checkpoint import RunCheckpoint, TrainingImages
 from models.decoders import DECODERS
 from training.config import Config
@@ -181,8 +182,9 @@ def with_encoder_weights(
 
 def build_captioner(cfg: Config, vocabulary_size: int) -> Captioner:
     """The untrained captioner of these settings; its encoder has its weights."""
+    kind = named(DECODERS, cfg.decoder, "decoder")
     encoder = EncoderCNN(**cfg.encoder_options())
-    return Captioner(encoder, DECODERS[cfg.decoder](vocabulary_size, encoder.feature_size, **cfg.decoder_options()))
+    return Captioner(encoder, kind(vocabulary_size, encoder.feature_size, **cfg.decoder_options()))
 
 
 def unfrozen(model: Captioner, cfg: Config) -> Captioner:
