@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from exercises import bugs, decoding, evaluation, models, pictures, training, words
+from exercises import decoding, evaluation, models, pictures, training, words
+from exercises.bugs import learning, speaking
 from exercises.compare import difference, short
 from exercises.running import Outcome, run
 from exercises.tasks import NOTEBOOKS, Bug, Dice, Task, Trap, tasks_in
@@ -27,7 +28,7 @@ TASKS: dict[str, Task] = {
     for module in (pictures, words, models, training, decoding, evaluation)
     for task in tasks_in(vars(module))
 }
-BUGS: dict[int, Bug] = {bug.number: bug for bug in tasks_in(vars(bugs), Bug)}
+BUGS: dict[int, Bug] = {bug.number: bug for module in (learning, speaking) for bug in tasks_in(vars(module), Bug)}
 _seen: dict[str, Result] = {}  # the last result of each task, for `checked`
 
 
@@ -111,9 +112,9 @@ def examine(task: Task, function: Any, seed: int) -> Result:
             return Result(task.name, "wrong", outcomes[-1].crash)
     expected = [run(task.solution, case) for case in cases]
     for place, outcome in enumerate(outcomes):
-        if sentence := _fault(task, cases[place], outcome, expected[place]):
+        if fault := _fault(task, cases[place], outcome, expected[place]):
             trap = _recognise(task, cases, outcomes, place)
-            return Result(task.name, "wrong", _worded(trap, outcome, sentence, function, cases[place], task))
+            return Result(task.name, "wrong", _worded(trap, outcome, fault, function, cases[place], task))
     return Result(task.name, "right", points=task.points)
 
 
@@ -171,7 +172,7 @@ def _worded(trap: Trap | None, outcome: Outcome, general: str, function: Any, ca
         return f"{outcome.crash}: {trap.sentence}" if outcome.crash else trap.sentence
     if outcome.crash or outcome.changed:
         return general
-    again = run(function, case)
+    again = run(function, case, seed=1)
     if task.unique and not again.error and difference(again.value, outcome.value):
         return "your function gives another answer each time: with the same inputs it should give the same"
     call = ", ".join(map(short, case))

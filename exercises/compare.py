@@ -42,7 +42,7 @@ def kind(value: object) -> str:
 
 
 def difference(got: Any, expected: Any, what: str = "the result", names: Sequence[str] = ()) -> str | None:
-    """The sentence that tells `got` from `expected`; None if they are the same. `names` are those of a tuple's parts."""
+    """The sentence that tells `got` from `expected`; None if they are the same. `names`: those of a tuple's parts."""
     if isinstance(expected, Tensor):
         return _of_tensors(got, expected, what)
     if isinstance(expected, int | float):

@@ -54,7 +54,7 @@ def unclipped(words, references, n):
 
 @clipped_precision.trap("the references are added up: clip by the count in any ONE reference, the largest")
 def references_summed(words, references, n):
-    own, theirs = _runs(words, n), sum((_runs(reference, n) for reference in references), Counter())
+    own, theirs = _runs(words, n), Counter(run for reference in references for run in _runs(reference, n).elements())
     return (own & theirs).total() / max(1, own.total())
 
 
@@ -85,10 +85,11 @@ def too_short(words, references, n):
 
 def rarity_cases(dice: Dice) -> list[tuple]:
     """Captions that share frequent or rare words; the second has a word in no picture, the last share nothing."""
+    words = str.split
     in_pictures = {"a": 1000, "dog": dice.randint(80, 120), "kite": dice.randint(3, 9), "red": 200, "the": 900}
     return [
-        ("a red dog a red kite".split(), "a dog near a kite kite".split(), in_pictures | {"near": 150}, 1000),
-        ("the dog the zeppelin".split(), "a red zeppelin zeppelin".split(), in_pictures, 1000),
+        (words("a red dog a red kite"), words("a dog near a kite kite"), in_pictures | {"near": 150}, 1000),
+        (words("the dog the zeppelin"), words("a red zeppelin zeppelin"), in_pictures, 1000),
         (["a", "dog"], ["kite"], in_pictures, 1000),
         (["a"], ["a"], in_pictures, 1000),
     ]

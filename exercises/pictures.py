@@ -120,7 +120,7 @@ def name_cases(dice: Dice) -> list[tuple]:
 
 @task(NOTEBOOK, points=1, goal="What share of the things that a names does b name, too?", cases=name_cases)
 def named_again(a, b):
-    """Two captions' names of things, perhaps with repeats -> the share of a's things that b names; 0 if a names none."""
+    """Two captions' names of things, with repeats -> the share of a's things that b names; 0 if a names none."""
     a, b = set(a), set(b)
     return len(a & b) / len(a) if a else 0.0
 

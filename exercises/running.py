@@ -10,6 +10,7 @@ import ast
 import copy
 import inspect
 import linecache
+import random
 import signal
 import textwrap
 import threading
@@ -46,11 +47,14 @@ class Outcome:
         return self.error is not None and issubclass(self.error, OutOfTime | KeyboardInterrupt)
 
 
-def run(function: Callable[..., Any], arguments: tuple[Any, ...], seconds: float = SECONDS) -> Outcome:
-    """Calls the function with copies of the arguments. Raises nothing, KeyboardInterrupt included."""
+def run(function: Callable[..., Any], arguments: tuple[Any, ...], seconds: float = SECONDS, seed: int = 0) -> Outcome:
+    """Calls the function with copies of the arguments. Raises nothing, KeyboardInterrupt included.
+
+    Random numbers that it draws depend on `seed` only, and the caller's are as if it had drawn none.
+    """
     given = copy.deepcopy(arguments)
     try:
-        with torch.random.fork_rng(devices=[]), time_limit(seconds):
+        with randomness(seed), time_limit(seconds):
             value = function(*given)
     except NotImplementedError:
         return Outcome(unwritten=True)
@@ -59,6 +63,19 @@ def run(function: Callable[..., Any], arguments: tuple[Any, ...], seconds: float
     if value is Ellipsis or (value is None and is_stub(function)):
         return Outcome(unwritten=True)
     return Outcome(value, changed=_changed(function, given, arguments))
+
+
+@contextmanager
+def randomness(seed: int) -> Iterator[None]:
+    """Random numbers of torch and Python from this seed inside the block; afterwards they go on as before."""
+    before = random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before)
 
 
 @contextmanager

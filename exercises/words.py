@@ -7,7 +7,8 @@ import torch
 from exercises.tasks import END, PAD, START, UNK, Dice, task
 
 NOTEBOOK = "1_Preliminaries"
-WORDS = "a the dog cat kite ball boat red blue big small runs sits flies near behind and with two".split()
+TEXT = "a the dog cat kite ball boat red blue big small runs sits flies near behind and with two"
+WORDS = TEXT.split()
 
 
 # ----------------------------------------------------------------------------------------------------------- words_of

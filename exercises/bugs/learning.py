@@ -1,7 +1,7 @@
 """Spot the bug, 1 to 7: what a model is given, and how its learning is measured.
 
-For each bug: what is right (`repair_1` …), the wrong code as the course shows it, what its symptom is in
-numbers, and repairs that don't suffice. `exercises.symptom(number, function)` measures, `exercises.check_bug` judges a repair.
+For each bug: what is right (`repair_1` …), the wrong code as the course shows it, its symptom in numbers, and repairs
+that don't suffice. `exercises.symptom(number, function)` measures, `exercises.check_bug` judges a repair.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Spot the bug, 8 to 10: captions and their scores.
 
-For each bug: what is right (`repair_8` …), the wrong code as the course shows it, what its symptom is in
-numbers, and repairs that don't suffice. `exercises.symptom(number, function)` measures, `exercises.check_bug` judges a repair.
+For each bug: what is right (`repair_8` …), the wrong code as the course shows it, its symptom in numbers, and repairs
+that don't suffice. `exercises.symptom(number, function)` measures, `exercises.check_bug` judges a repair.
 """
 
 from __future__ import annotations
