@@ -207,7 +207,7 @@ def id_cases(dice: Dice) -> list[tuple]:
 
 
 @bug(
-    2,
+    6,
     "2_Training",
     goal="a model that only repeats what it was given is always right",
     cases=id_cases,
