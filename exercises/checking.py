@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from exercises import decoding, evaluation, models, pictures, training, words
 from exercises.bugs import learning, speaking
-from exercises.compare import difference, short
+from exercises.compare import difference, malformed, short
 from exercises.running import Outcome, run
 from exercises.tasks import NOTEBOOKS, Bug, Dice, Task, Trap, tasks_in
 
@@ -70,14 +70,14 @@ def check(function: Any, seed: int = 0) -> Result:
 
 def check_bug(number: int, function: Any, seed: int = 0) -> Result:
     """Is this bug repaired? `function` is the repaired one, whatever its name. Never raises."""
-    if number not in BUGS:
+    if not isinstance(number, int) or number not in BUGS:
         return Result(f"bug {short(number)}", "wrong", f"the bugs are numbered 1 to {len(BUGS)}")
     return _remember(_guarded(BUGS[number], function, seed))
 
 
 def symptom(number: int, function: Callable[..., Any] | None = None) -> Symptom:
     """The symptom of a bug, measured on `function`; without one on the wrong code as the course shows it."""
-    if number not in BUGS:
+    if not isinstance(number, int) or number not in BUGS:
         return Symptom(f"the bugs are numbered 1 to {len(BUGS)}", {})
     bug = BUGS[number]
     found: list[Mapping[str, float | str]] = []
@@ -139,14 +139,18 @@ def _fault(task: Task, case: tuple[Any, ...], outcome: Outcome, expected: Outcom
         return outcome.crash or outcome.changed
     if outcome.value is None:
         return "your function returns nothing (None): is the `return` missing?"
+    if not task.unique:
+        return malformed(outcome.value, expected.value, task.returns) or _observed(task, case, outcome.value)
+    general = difference(outcome.value, expected.value, names=task.returns)
+    return general and (_observed(task, case, outcome.value) or general)
+
+
+def _observed(task: Task, case: tuple[Any, ...], value: Any) -> str | None:
+    """What one of the task's observations says of a result."""
     try:
-        for observation in task.observations:
-            if sentence := observation(case, outcome.value):
-                return sentence
-    except Exception as error:  # it expects a result of the right form
-        general = difference(outcome.value, expected.value, names=task.returns)
-        return general or f"the result has not the form that is asked: {type(error).__name__}"
-    return difference(outcome.value, expected.value, names=task.returns) if task.unique else None
+        return next(filter(None, (observation(case, value) for observation in task.observations)), None)
+    except Exception as error:  # an observation expects a result of the right form
+        return None if task.unique else f"the result has not the form that is asked: {type(error).__name__}"
 
 
 def _recognise(task: Task, cases: list[tuple[Any, ...]], outcomes: list[Outcome], place: int) -> Trap | None:

@@ -54,6 +54,17 @@ def difference(got: Any, expected: Any, what: str = "the result", names: Sequenc
     return None if got == expected else f"{what} should be {short(expected)}, yours is {short(got)}"
 
 
+def malformed(got: Any, expected: Any, names: Sequence[str] = ()) -> str | None:
+    """The sentence if `got` has not the form of `expected`: a list, or so many lists; None if it has."""
+    parts = [(got, expected, "the result")]
+    if isinstance(got, list | tuple) and isinstance(expected, tuple) and len(got) == len(expected) == len(names):
+        parts = list(zip(got, expected, names, strict=True))
+    for own, right, what in parts:
+        if not isinstance(own, list if isinstance(right, list) else object):
+            return f"{what} should be {kind(right)}, yours is {kind(own)}"
+    return None if len(parts) > 1 or not isinstance(expected, tuple) else difference(got, expected, names=names)
+
+
 def _of_numbers(got: Any, expected: float, what: str) -> str | None:
     if isinstance(got, Tensor | np.ndarray) and math.prod(got.shape) == 1:
         got = got.item()
@@ -91,13 +102,15 @@ def _of_tensors(got: Any, expected: Tensor, what: str) -> str | None:
     if not isinstance(got, Tensor):
         return f"{what} should be {short(expected)}, yours is {kind(got)}"
     if got.shape != expected.shape:
-        turned = got.ndim == 2 and got.shape == expected.T.shape
+        turned = got.ndim == 2 and got.shape == expected.shape[::-1]
         hint = ": rows and columns have changed places" if turned else ""
         return f"{what} should have shape {tuple(expected.shape)}, yours has {tuple(got.shape)}{hint}"
     if got.device != expected.device:
         return f"{what} should be on the device {expected.device}, where the inputs are, yours is on {got.device}"
     if _number_kind(got) != _number_kind(expected):
         return f"{what} should hold {_number_kind(expected)}, yours holds {_number_kind(got)}"
+    if got.is_complex():
+        return None if torch.equal(got, expected) else f"{what} has other numbers than those expected"
     return _of_entries(got.detach().to_dense().double(), expected.detach().double(), what)
 
 
