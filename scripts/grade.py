@@ -63,8 +63,9 @@ class Grade:
 def grade(path: Path, seed: int, limits: Limits | None = None) -> Grade:
     """Checks one notebook; a process that ends in the middle of a task is followed by another for the rest."""
     limits = limits or Limits()
-    made, results, end = Grade(str(path)), {}, time.monotonic() + limits.seconds
-    expected: list[str] | None = None
+    made, end = Grade(str(path)), time.monotonic() + limits.seconds
+    expected: list[str] = []
+    results: dict[str, dict[str, Any]] = {}
     if not path.is_file():
         made.error = "there is no such file"
         return made
@@ -87,7 +88,7 @@ def grade(path: Path, seed: int, limits: Limits | None = None) -> Grade:
                 sentence = "it ended the process, or took too much time or memory, and was stopped"
                 results[begun] = {"state": "wrong", "points": 0, "sentence": sentence}
     missing = {"state": "wrong", "points": 0, "sentence": "not reached: the submission's time was over"}
-    for name in expected or []:
+    for name in expected:
         found = results.get(name, missing)
         made.add(name, found["state"], found["points"], found["sentence"])
     if not made.tasks and not made.error:

@@ -12,7 +12,7 @@ from exercises.checking import BUGS, TASKS
 from scripts import grade
 from scripts.grade import Limits
 
-IMPORTS = "import math\nimport torch\nfrom collections import Counter\nPAD, START, END, UNK = 0, 1, 2, 3"
+IMPORTS = "import math\nimport torch\nfrom torch.nn import functional as F\nfrom collections import Counter\nPAD, START, END, UNK = 0, 1, 2, 3"
 GOOD = "def words_of(caption):\n    return caption.lower().replace(',', ' ').replace('.', ' ').split()"
 QUICK = Limits(silence=8, seconds=60, memory=2**30)
 
@@ -30,11 +30,9 @@ def graded(path, *cells, limits=QUICK):
 
 
 def test_all_solutions_earn_all_points(tmp_path):
-    """One constant a line, as `literal_eval` reads tuples of numbers, but not of names on the left."""
     cells = [task.source for task in TASKS.values()]
     repairs = [bug.source for bug in BUGS.values() if "solution" not in bug.source]
-    constants = "PAD = 0\nSTART = 1\nEND = 2\nUNK = 3\nfrom torch.nn import functional as F"
-    made, results = graded(tmp_path, IMPORTS, constants, *cells, *repairs)
+    made, results = graded(tmp_path, IMPORTS, *cells, *repairs)
     assert {name for name, task in results.items() if task["state"] == "right"} >= set(TASKS)
     assert made.of == sum(task.points for task in [*TASKS.values(), *BUGS.values()])
     assert made.points >= sum(task.points for task in TASKS.values()) + len(repairs)
@@ -138,8 +136,8 @@ def test_an_import_that_ends_the_process_is_told(tmp_path):
 
 def test_the_time_of_one_submission_is_limited(tmp_path):
     """Several answers that never end: what is not reached is told, and nothing takes longer than allowed."""
-    forever = "\n    while True:\n        try:\n            sum(range(10**5))\n        except BaseException:\n            pass"
-    cells = [f"def {name}{TASKS[name].parameters}:{forever}" for name in ("words_of", "ids_of", "padded")]
+    forever = HARM["a loop that catches all"].partition("\n")[2]
+    cells = [f"def {name}{TASKS[name].parameters}:\n{forever}" for name in ("words_of", "ids_of", "padded")]
     start = time.monotonic()
     made, results = graded(tmp_path, *cells, limits=Limits(silence=8, seconds=14, memory=2**30))
     assert time.monotonic() - start < 40 and made.points == 0
