@@ -12,7 +12,12 @@ from exercises.checking import BUGS, TASKS
 from scripts import grade
 from scripts.grade import Limits
 
-IMPORTS = "import math\nimport torch\nfrom torch.nn import functional as F\nfrom collections import Counter\nPAD, START, END, UNK = 0, 1, 2, 3"
+IMPORTS = """import math
+import torch
+from torch.nn import functional as F
+from collections import Counter
+
+PAD, START, END, UNK = 0, 1, 2, 3"""
 GOOD = "def words_of(caption):\n    return caption.lower().replace(',', ' ').replace('.', ' ').split()"
 QUICK = Limits(silence=8, seconds=60, memory=2**30)
 

@@ -273,10 +273,10 @@ WRONG = {
                 return mask[y * mask.shape[0] // side, x * mask.shape[1] // side]""",
     },
     "repair_1": {
-        "100% of the held-out captions leaked": """
+        "of the held-out captions leaked": """
             def repair_1(captions, share):
-                by_text = sorted(captions, key=lambda c: c[1])
-                return [c for i, c in enumerate(by_text) if i % 5], by_text[::5]""",
+                n = round(share * len(captions))
+                return captions[n:], captions[:n]""",
         "should be in exactly one": "def repair_1(captions, share): return captions, captions",
     },
     "repair_2": {
