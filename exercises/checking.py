@@ -68,6 +68,11 @@ def check(function: Any, seed: int = 0) -> Result:
     return Result(str(name), "wrong", f"no task has this name; {advice}")
 
 
+def use(function: Callable[..., Any], instead: Callable[..., Any]) -> Callable[..., Any]:
+    """The student's function if it is right, else `instead`: so that what follows runs, whoever has written what."""
+    return function if check(function).state == "right" else instead
+
+
 def check_bug(number: int, function: Any, seed: int = 0) -> Result:
     """Is this bug repaired? `function` is the repaired one, whatever its name. Never raises."""
     if not isinstance(number, int) or number not in BUGS:

@@ -28,6 +28,7 @@ def repair_1(captions, share):
 
 @repair_1.starts_as("the mistake is still there: captions are dealt out, so that a picture comes into both parts")
 def random_split(captions, share):
+    """Pairs (image id, caption) and a share -> training and held-out pairs."""
     captions = random.sample(captions, len(captions))
     n = round(share * len(captions))
     return captions[n:], captions[:n]
@@ -66,6 +67,7 @@ def repair_2(network, images):
 
 @repair_2.starts_as("the mistake is still there: batch-norm takes the statistics of the batch, though no weight learns")
 def frozen_features(network, images):
+    """A network that has learned, pictures (N, 3, H, W) -> features that must not change any more."""
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     network.train()
@@ -106,6 +108,7 @@ def repair_3(features):
 
 @repair_3.starts_as("the mistake is still there: reshape leaves the numbers in their order; move the channels last")
 def regions_of(features):
+    """A feature map (N, E, height, width) -> regions (N, R, E), row by row."""
     n, e, height, width = features.shape
     return features.reshape(n, height * width, e)
 
@@ -142,6 +145,7 @@ def repair_4(regions, weight):
 
 @repair_4.starts_as("the mistake is still there: the first state is drawn at random, and knows nothing of the picture")
 def first_state(regions, weight):
+    """Regions (N, R, E) and a layer's weight (D, E) -> the decoder's first state (N, D), between -1 and 1."""
     return torch.randn(len(regions), len(weight))
 
 
@@ -178,6 +182,7 @@ def repair_5(scores, targets):
 
 @repair_5.starts_as("the mistake is still there: the more padding, the smaller the loss; which cells are averaged?")
 def batch_loss(scores, targets):
+    """Scores (B, T, V), targets (B, T), 0 is <pad> -> the mean loss of a token."""
     return F.cross_entropy(scores.flatten(0, 1), targets.flatten())
 
 
@@ -219,6 +224,7 @@ def repair_6(captions):
 
 @repair_6.starts_as("the mistake is still there: the target is the word that was just given, and <start> is no target")
 def inputs_and_targets(captions):
+    """Captions (B, T + 1) from <start> to <end> -> what is given (B, T), what is to be said (B, T)."""
     return captions[:, :-1], captions[:, :-1]
 
 
@@ -255,6 +261,7 @@ def repair_7(losses, batch_size):
 
 @repair_7.starts_as("the mistake is still there: it still depends on the batch size; where does exp belong?")
 def perplexity_of_split(losses, batch_size):
+    """The losses of all tokens, how many make a batch -> the perplexity of the split."""
     batches = [losses[i : i + batch_size] for i in range(0, len(losses), batch_size)]
     perplexities = [math.exp(sum(batch) / len(batch)) for batch in batches]
     return sum(perplexities) / len(perplexities)

@@ -31,6 +31,7 @@ def repair_8(step, state, longest):
 
 @repair_8.starts_as("the mistake is still there: the model is never told which word it has just said")
 def write_caption(step, state, longest):
+    """A model's `step`, its first state, how many steps at most -> the ids of the likeliest words."""
     words, word = [], START
     for _ in range(longest):
         logprobs, state = step(word, state)
@@ -71,6 +72,7 @@ def repair_9(finished, running):
 
 @repair_9.starts_as("the mistake is still there: nothing may be finished when the longest length is reached")
 def best_caption(finished, running):
+    """(log-probability, words) of finished and of running captions -> the words of the best."""
     return max(finished)[1]
 
 
@@ -118,6 +120,7 @@ def repair_10(caption, reference, words):
 
 @repair_10.starts_as("the mistake is still there: 'parasol' and 'zebra' are both <unk> as ids, and so they match")
 def score_of_ids(caption, reference, words):
+    """A caption's ids, a reference's words, the vocabulary's words -> the share of the caption's words found."""
     ids = {word: i for i, word in enumerate(words)}
     known = [ids.get(word, UNK) for word in reference]
     return sum(min(caption.count(i), known.count(i)) for i in set(caption)) / len(caption)

@@ -136,6 +136,21 @@ def test_a_crash_inside_torch_names_the_line_that_called_it():
     assert check(lstm_step).sentence.startswith("line 3 of your function, `return torch.nn.functional.linear(i, c), c`")
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+def test_what_is_no_ordinary_error_is_named_too(error):
+    def lstm_step(gates, c):
+        raise error
+
+    sentence = check(lstm_step).sentence
+    assert sentence.startswith("line 2 of your function, `raise error`: ")
+    assert error.__name__ in sentence or "interrupted" in sentence
+
+
+def test_what_follows_uses_the_students_function_once_it_is_right():
+    assert checking.use(RIGHT, print) is RIGHT
+    assert checking.use(answer(3), print) is print
+
+
 def test_recursion_without_end():
     def lstm_step(gates, c):
         return lstm_step(gates, c)

@@ -488,6 +488,10 @@ BEAMS = {
         [b for b in grown if b[1][-1] != END][:width],
         [b for b in grown[:width] if b[1][-1] == END],
     ),
+    "a finished one gives its place away": lambda grown, width, n: (
+        [b for b in grown[: width - n] if b[1][-1] != END],
+        [b for b in grown[: width - n] if b[1][-1] == END],
+    ),
 }
 
 
