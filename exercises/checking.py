@@ -116,10 +116,15 @@ def examine(task: Task, function: Any, seed: int) -> Result:
         if outcomes[-1].out_of_time:
             return Result(task.name, "wrong", outcomes[-1].crash)
     expected = [run(task.solution, case) for case in cases]
-    for place, outcome in enumerate(outcomes):
-        if fault := _fault(task, cases[place], outcome, expected[place]):
-            trap = _recognise(task, cases, outcomes, place)
-            return Result(task.name, "wrong", _worded(trap, outcome, fault, function, cases[place], task))
+    for place, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
+        if fault := _fault(task, case, outcome, expected[place]):
+            if trap := _recognise(task, cases, outcomes, place):
+                sentence = f"{outcome.crash}: {trap.sentence}" if outcome.crash else trap.sentence
+            elif task.unique and _fault(task, case, run(function, case, seed=1), expected[place]) != fault:
+                sentence = "your function gives another answer each time: with the same inputs it should give the same"
+            else:
+                sentence = fault if outcome.crash or outcome.changed else _with_inputs(task, case, fault)
+            return Result(task.name, "wrong", sentence)
     return Result(task.name, "right", points=task.points)
 
 
@@ -175,18 +180,11 @@ def _alike(mistake: Outcome, outcome: Outcome) -> bool:
     return difference(outcome.value, mistake.value) is None
 
 
-def _worded(trap: Trap | None, outcome: Outcome, general: str, function: Any, case: tuple, task: Task) -> str:
-    """The one sentence: the mistake's own if it was recognised, else the general one."""
-    if trap is not None:
-        return f"{outcome.crash}: {trap.sentence}" if outcome.crash else trap.sentence
-    if outcome.crash or outcome.changed:
-        return general
-    again = run(function, case, seed=1)
-    if task.unique and not again.error and difference(again.value, outcome.value):
-        return "your function gives another answer each time: with the same inputs it should give the same"
+def _with_inputs(task: Task, case: tuple[Any, ...], sentence: str) -> str:
+    """A sentence with the inputs in front, if they are plain and short."""
     call = ", ".join(map(short, case))
     plain = all(isinstance(argument, str | int | float | list | dict) for argument in case)
-    return f"for {task.name}({call}): {general}" if plain and len(call) <= 100 and task.unique else general
+    return f"for {task.name}({call}): {sentence}" if plain and len(call) <= 100 and task.unique else sentence
 
 
 def _remember(result: Result) -> Result:
