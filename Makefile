@@ -4,12 +4,13 @@ PY := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample run lab app test test-long test-oldest notebooks
+.PHONY: help install sample run lab app student test test-long test-oldest notebooks
 
 help:
 	@echo "make run        install, draw the sample, run the four notebooks into pages under build/"
 	@echo "make lab        open JupyterLab in the browser, to work with the notebooks"
 	@echo "make app        the attention explorer alone, as a web page of this computer"
+	@echo "make student    the student edition: notebooks with stubs in place of the solutions, under student/"
 	@echo "make test       every check: ruff, pytest, the notebooks"
 	@echo "make test-long  the tests of docs/RELIABILITY.md in full: more faults, kills and mutated files"
 	@echo "make test-oldest  the tests with the oldest versions that requirements.txt admits (Python 3.11 or 3.12)"
@@ -37,6 +38,9 @@ lab: sample
 
 app: sample
 	@$(PY) -m scripts.app
+
+student: $(INSTALLED)
+	@$(PY) -m scripts.student
 
 test: $(INSTALLED)
 	$(PY) -m ruff check .

@@ -1,0 +1,208 @@
+"""Tasks of 3_Inference: clipped precision (BLEU), rare words weigh more (CIDEr), the pointing game."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import torch
+
+from exercises.tasks import Dice, task
+
+NOTEBOOK = "3_Inference"
+
+
+# -------------------------------------------------------------------------------------------------- clipped_precision
+
+
+def reference_cases(dice: Dice) -> list[tuple]:
+    """Captions and references: "the the the" of BLEU's paper, pairs of words, one shorter than n."""
+    noun, other = dice.sample(["cat", "dog", "boat", "kite"], 2)
+    told = [f"the {noun} is on the mat".split(), f"there is the {other} on a mat".split()]
+    return [
+        (["the"] * 7, told, 1),
+        (f"the {noun} the {noun} on the mat mat".split(), told, 1),
+        (f"the {noun} on the mat on the mat".split(), told, 2),
+        (f"there is a {other}".split(), told, 1),
+        (["the"], told, 2),
+    ]
+
+
+@task(NOTEBOOK, points=3, goal="Clipped n-gram precision, the heart of BLEU", cases=reference_cases)
+def clipped_precision(words, references, n):
+    """A caption's words, the references' words, n -> the share of its runs of n words that a reference has, too.
+
+    A run counts as often as it occurs in the ONE reference that has it most often; 0 if the caption is too short."""
+
+    def runs(text):
+        return Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1))
+
+    own, theirs = runs(words), [runs(reference) for reference in references]
+    found = sum(min(count, max(counts[run] for counts in theirs)) for run, count in own.items())
+    return found / own.total() if own else 0.0
+
+
+def _runs(text, n):
+    return Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1))
+
+
+@clipped_precision.trap("'the the the' scores 1: a run counts only as often as a reference has it")
+def unclipped(words, references, n):
+    own, known = _runs(words, n), {run for reference in references for run in _runs(reference, n)}
+    return sum(count for run, count in own.items() if run in known) / max(1, own.total())
+
+
+@clipped_precision.trap("the references are added up: clip by the count in any ONE reference, the largest")
+def references_summed(words, references, n):
+    own, theirs = _runs(words, n), Counter(run for reference in references for run in _runs(reference, n).elements())
+    return (own & theirs).total() / max(1, own.total())
+
+
+@clipped_precision.trap("each run counts once only: count how often it is said, then clip")
+def as_sets(words, references, n):
+    own, known = set(_runs(words, n)), {run for reference in references for run in _runs(reference, n)}
+    return len(own & known) / max(1, len(own))
+
+
+@clipped_precision.trap("only the first reference is used: take the one that has the run most often")
+def first_reference(words, references, n):
+    own = _runs(words, n)
+    return (own & _runs(references[0], n)).total() / max(1, own.total())
+
+
+@clipped_precision.trap("this divides by the caption's words: a caption of w words has w - n + 1 runs")
+def divided_by_words(words, references, n):
+    return clipped_precision.solution(words, references, n) * max(0, len(words) - n + 1) / len(words)
+
+
+@clipped_precision.trap("a caption shorter than n has no run: its precision is 0")
+def too_short(words, references, n):
+    return clipped_precision.solution(words, references, n) * (len(words) - n + 1) / (len(words) - n + 1)
+
+
+# ------------------------------------------------------------------------------------------------------- tfidf_cosine
+
+
+def rarity_cases(dice: Dice) -> list[tuple]:
+    """Captions that share frequent or rare words; the second has a word in no picture, the last share nothing."""
+    words = str.split
+    in_pictures = {"a": 1000, "dog": dice.randint(80, 120), "kite": dice.randint(3, 9), "red": 200, "the": 900}
+    return [
+        (words("a red dog a red kite"), words("a dog near a kite kite"), in_pictures | {"near": 150}, 1000),
+        (words("the dog the zeppelin"), words("a red zeppelin zeppelin"), in_pictures, 1000),
+        (["a", "dog"], ["kite"], in_pictures, 1000),
+        (["a"], ["a"], in_pictures, 1000),
+    ]
+
+
+@task(
+    NOTEBOOK, points=3, goal="How alike are two captions, if rare words weigh more? (CIDEr's idea)", cases=rarity_cases
+)
+def tfidf_cosine(words, reference, in_pictures, pictures):
+    """Two captions' words, in how many pictures' captions each word occurs, how many pictures there are -> cosine.
+
+    A word's weight is its count in the caption times log(pictures / in_pictures); a word of no picture counts as in
+    one. The cosine is the product of the two vectors, divided by their lengths; 0 if one of them is all zero."""
+
+    def weighed(text):
+        return {w: n * math.log(pictures / in_pictures.get(w, 1)) for w, n in Counter(text).items()}
+
+    a, b = weighed(words), weighed(reference)
+    lengths = math.hypot(*a.values()) * math.hypot(*b.values())
+    return sum(a[w] * b[w] for w in a if w in b) / lengths if lengths else 0.0
+
+
+def _cosine(a, b, *, normed=True):
+    lengths = math.hypot(*a.values()) * math.hypot(*b.values())
+    product = sum(a[w] * b[w] for w in a if w in b)
+    return (product / lengths if normed else product) if lengths else 0.0
+
+
+def _weights(text, in_pictures, pictures, count=lambda n: n):
+    return {w: count(n) * math.log(pictures / in_pictures.get(w, 1)) for w, n in Counter(text).items()}
+
+
+@tfidf_cosine.trap("'a' weighs as much as 'kite' here: multiply each count by log(pictures / in_pictures)")
+def counts_only(words, reference, in_pictures, pictures):
+    return _cosine(Counter(words), Counter(reference))
+
+
+@tfidf_cosine.trap("a word said twice weighs twice: multiply by its count in the caption")
+def rarity_only(words, reference, in_pictures, pictures):
+    return _cosine(*(_weights(text, in_pictures, pictures, lambda n: 1) for text in (words, reference)))
+
+
+@tfidf_cosine.trap("this is the product of the vectors: divide by both lengths, or long captions win")
+def not_divided(words, reference, in_pictures, pictures):
+    return _cosine(*(_weights(text, in_pictures, pictures) for text in (words, reference)), normed=False)
+
+
+@tfidf_cosine.trap("the logarithm is missing: a word in 1 of 1000 pictures weighs a thousand times more, not 7")
+def no_logarithm(words, reference, in_pictures, pictures):
+    def weighed(text):
+        return {w: n * pictures / in_pictures.get(w, 1) for w, n in Counter(text).items()}
+
+    return _cosine(weighed(words), weighed(reference))
+
+
+@tfidf_cosine.trap("a word may be in no picture's captions: count it as in one")
+def unseen_word(words, reference, in_pictures, pictures):
+    def weighed(text):
+        return {w: n * math.log(pictures / in_pictures[w]) for w, n in Counter(text).items()}
+
+    return _cosine(weighed(words), weighed(reference))
+
+
+@tfidf_cosine.trap("a caption of nothing but words that are everywhere is all zero: return 0, don't divide by 0")
+def zero_length(words, reference, in_pictures, pictures):
+    a, b = (_weights(text, in_pictures, pictures) for text in (words, reference))
+    return sum(a[w] * b[w] for w in a if w in b) / (math.hypot(*a.values()) * math.hypot(*b.values()))
+
+
+# ---------------------------------------------------------------------------------------------------------- peak_hits
+
+
+def look_cases(dice: Dice) -> list[tuple]:
+    """Weights over 4 x 4 and 3 x 3 regions, and masks of noise, so that each pixel tells where the answer looked."""
+    return [
+        (dice.uniforms(16, 16).softmax(-1), dice.uniforms(48, 64) < 0.5),
+        (dice.uniforms(12, 9).softmax(-1), dice.uniforms(60, 30) < 0.5),
+    ]
+
+
+@task(NOTEBOOK, points=3, goal="The pointing game: is attention's peak on the thing?", cases=look_cases)
+def peak_hits(weights, mask):
+    """Weights (T, R) of T words over a square grid of R regions, row by row; the thing's mask (height, width) ->
+    for each word whether the centre of its strongest region is on the thing (T,), truth values."""
+    side = math.isqrt(weights.shape[1])
+    peak = weights.argmax(-1)  # (T,)
+    row, column = peak // side, peak % side
+    height, width = mask.shape
+    return mask[((row + 0.5) * height / side).long(), ((column + 0.5) * width / side).long()]
+
+
+def _hits(weights, mask, *, shift=0.5, swap=False, choose=torch.argmax):
+    side = math.isqrt(weights.shape[1])
+    peak = choose(weights, -1)
+    row, column = (peak % side, peak // side) if swap else (peak // side, peak % side)
+    return mask[((row + shift) * mask.shape[0] / side).long(), ((column + shift) * mask.shape[1] / side).long()]
+
+
+@peak_hits.trap("row and column have changed places: the regions go row by row, so the row is peak // side")
+def swapped(weights, mask):
+    return _hits(weights, mask, swap=True)
+
+
+@peak_hits.trap("this is the region's upper left corner: take its *centre*, half a region further")
+def corner(weights, mask):
+    return _hits(weights, mask, shift=0.0)
+
+
+@peak_hits.trap("the peak is the region with the *largest* weight")
+def faintest(weights, mask):
+    return _hits(weights, mask, choose=torch.argmin)
+
+
+@peak_hits.trap("one answer for all words: each word has its own peak, take the argmax over the regions only")
+def one_for_all(weights, mask):
+    return _hits(weights.mean(0, keepdim=True), mask).expand(len(weights))

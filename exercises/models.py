@@ -1,0 +1,233 @@
+"""Tasks of 1_Preliminaries and 2_Training: an LSTM step, attention, and one step of a decoder that has both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from exercises.tasks import Dice, task
+
+
+# ---------------------------------------------------------------------------------------------------------- lstm_step
+def gate_cases(dice: Dice) -> list[tuple]:
+    """Gates before their sigmoid and tanh, and memories, of two sizes."""
+    return [(dice.normals(3, 20), dice.normals(3, 5)), (2 * dice.normals(2, 12), dice.normals(2, 3))]
+
+
+@task(
+    "1_Preliminaries",
+    points=3,
+    goal="One LSTM step from its four gates",
+    cases=gate_cases,
+    returns=("new state", "new memory"),
+)
+def lstm_step(gates, c):
+    """Gates (B, 4D) in the order i, f, g, o, before sigmoid and tanh; memory c (B, D) -> new state h, new memory c."""
+    i, f, g, o = gates.chunk(4, dim=-1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+@lstm_step.trap("input and forget gate are swapped: the order is i, f, g, o")
+def swapped_gates(gates, c):
+    f, i, g, o = gates.chunk(4, dim=-1)
+    return lstm_step.solution(torch.cat([i, f, g, o], -1), c)
+
+
+@lstm_step.trap("candidate and output gate are swapped: the order is i, f, g, o")
+def candidate_last(gates, c):
+    i, f, o, g = gates.chunk(4, dim=-1)
+    return lstm_step.solution(torch.cat([i, f, g, o], -1), c)
+
+
+@lstm_step.trap("the candidate g needs tanh, not sigmoid: it may take something away from the memory")
+def candidate_sigmoid(gates, c):
+    i, f, g, o = gates.chunk(4, dim=-1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.sigmoid(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+@lstm_step.trap("the new state is o times tanh of the new memory: the tanh is missing")
+def no_tanh_of_memory(gates, c):
+    _, c = lstm_step.solution(gates, c)
+    return torch.sigmoid(gates.chunk(4, dim=-1)[3]) * c, c
+
+
+@lstm_step.trap("the new state comes from the *new* memory, not from the one before")
+def old_memory(gates, c):
+    return torch.sigmoid(gates.chunk(4, dim=-1)[3]) * torch.tanh(c), lstm_step.solution(gates, c)[1]
+
+
+@lstm_step.trap("the two results are exchanged: the state h comes first, then the memory c")
+def memory_first(gates, c):
+    return lstm_step.solution(gates, c)[::-1]
+
+
+@lstm_step.trap("i, f and o are gates between 0 and 1: they need a sigmoid")
+def no_sigmoid(gates, c):
+    i, f, g, o = gates.chunk(4, dim=-1)
+    c = f * c + i * torch.tanh(g)
+    return o * torch.tanh(c), c
+
+
+# ------------------------------------------------------------------------------------------------------------- attend
+
+
+def region_cases(dice: Dice) -> list[tuple]:
+    """Queries (B, A), keys (B, R, A), regions (B, R, E) and v (A,); in the second case each region stands twice."""
+    query, keys, regions, v = dice.normals(3, 4), dice.normals(3, 6, 4), dice.normals(3, 6, 5), dice.normals(4)
+    return [(query, keys, regions, v), (query, torch.cat([keys, keys], 1), torch.cat([regions, regions], 1), v)]
+
+
+def _scores(query, keys, v):
+    return torch.tanh(keys + query.unsqueeze(1)) @ v
+
+
+@task(
+    "1_Preliminaries",
+    points=3,
+    goal="Additive attention: scores, weights, context",
+    cases=region_cases,
+    returns=("context", "weights"),
+)
+def attend(query, keys, regions, v):
+    """Query (B, A), keys (B, R, A), regions (B, R, E), v (A,) -> context (B, E) and weights (B, R)."""
+    scores = torch.tanh(keys + query.unsqueeze(1)) @ v  # (B, R)
+    weights = scores.softmax(dim=-1)  # (B, R)
+    return (weights.unsqueeze(-1) * regions).sum(1), weights
+
+
+@attend.trap("the weights of a picture don't sum to one: take the softmax over its regions, not over the batch")
+def softmax_over_batch(query, keys, regions, v):
+    weights = _scores(query, keys, v).softmax(dim=0)
+    return (weights.unsqueeze(-1) * regions).sum(1), weights
+
+
+@attend.trap("the context is the *weighted* sum of the regions: this is their mean, wherever the model looks")
+def plain_mean(query, keys, regions, v):
+    return regions.mean(1), _scores(query, keys, v).softmax(-1)
+
+
+@attend.trap("the weighted sum is divided by the number of regions: the weights sum to one already")
+def weighted_mean(query, keys, regions, v):
+    context, weights = attend.solution(query, keys, regions, v)
+    return context / regions.shape[1], weights
+
+
+@attend.trap("the tanh is missing: without it the query moves all scores alike, and the weights don't depend on it")
+def no_tanh(query, keys, regions, v):
+    weights = ((keys + query.unsqueeze(1)) @ v).softmax(-1)
+    return (weights.unsqueeze(-1) * regions).sum(1), weights
+
+
+@attend.trap("scores are no weights yet: the softmax is missing")
+def no_softmax(query, keys, regions, v):
+    weights = _scores(query, keys, v)
+    return (weights.unsqueeze(-1) * regions).sum(1), weights
+
+
+@attend.trap("the weighted sum is of the regions, not of their keys")
+def sum_of_keys(query, keys, regions, v):
+    weights = _scores(query, keys, v).softmax(-1)
+    return (weights.unsqueeze(-1) * keys).sum(1), weights
+
+
+@attend.observe
+def not_one(arguments, results):
+    sums = results[1].sum(-1)
+    if results[1].shape == arguments[1].shape[:2] and (sums - 1).abs().max() > 1e-3:
+        return f"the weights of a picture should sum to one, yours sum to {sums[0]:.3g}: take the softmax over regions"
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------- decoder_step
+
+
+class Parts(NamedTuple):
+    """A decoder's layers as functions. B captions, word vectors (B, W), hidden size D, V words."""
+
+    embed: Callable[[Tensor], Tensor]  # words (B,) -> their vectors (B, W)
+    look: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # h (B, D), regions (B, R, E) -> context (B, E), weights
+    gates: Callable[[Tensor, Tensor, Tensor], Tensor]  # vectors, context, h -> gates (B, 4D)
+    lstm: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # gates (B, 4D), c (B, D) -> new h, new c
+    score: Callable[[Tensor], Tensor]  # h (B, D) -> scores (B, V)
+
+
+def random_parts(dice: Dice, *, vocabulary: int = 9, hidden: int = 4, region: int = 5) -> Parts:
+    """Small layers with random weights."""
+    embedding, scores = dice.normals(vocabulary, 3), dice.normals(hidden, vocabulary)
+    keys, query, v = dice.normals(region, 4), dice.normals(hidden, 4), dice.normals(4)
+    weight = 0.5 * dice.normals(3 + region + hidden, 4 * hidden)
+
+    return Parts(
+        embed=lambda words: embedding[words],
+        look=lambda h, regions: attend.solution(h @ query, regions @ keys, regions, v),
+        gates=lambda x, context, h: torch.cat([x, context, h], -1) @ weight,
+        lstm=lstm_step.solution,
+        score=lambda h: h @ scores,
+    )
+
+
+def step_cases(dice: Dice) -> list[tuple]:
+    """A random decoder, words, a state and regions."""
+    words = torch.randint(9, (3,), generator=dice.generator)
+    return [
+        (random_parts(dice), words, (dice.normals(3, 4), dice.normals(3, 4)), dice.normals(3, 6, 5)) for _ in range(2)
+    ]
+
+
+@task(
+    "2_Training",
+    points=3,
+    goal="One decoder step: look, advance, score",
+    cases=step_cases,
+    returns=("scores", "new state", "weights"),
+)
+def decoder_step(parts, words, state, regions):
+    """The layers, the last words (B,), the state (h, c), regions (B, R, E) -> scores (B, V), new (h, c), weights."""
+    h, c = state
+    context, weights = parts.look(h, regions)
+    h, c = parts.lstm(parts.gates(parts.embed(words), context, h), c)
+    return parts.score(h), (h, c), weights
+
+
+@decoder_step.trap("the state never moves: return the new (h, c), not the one that came in")
+def old_state_returned(parts, words, state, regions):
+    scores, _, weights = decoder_step.solution(parts, words, state, regions)
+    return scores, state, weights
+
+
+@decoder_step.trap(
+    "the scores come from the state *after* the step: this asks the old one, which has not read the word"
+)
+def scores_of_old_state(parts, words, state, regions):
+    _, after, weights = decoder_step.solution(parts, words, state, regions)
+    return parts.score(state[0]), after, weights
+
+
+@decoder_step.trap("it looks with the new state: ask with the state *before* the step, as the look goes into it")
+def looks_afterwards(parts, words, state, regions):
+    scores, after, _ = decoder_step.solution(parts, words, state, regions)
+    return scores, after, parts.look(after[0], regions)[1]
+
+
+@decoder_step.trap("what the model looked at does not reach the gates: they take the context, not the regions' mean")
+def context_unused(parts, words, state, regions):
+    h, c = state
+    h, c = parts.lstm(parts.gates(parts.embed(words), regions.mean(1), h), c)
+    return parts.score(h), (h, c), parts.look(state[0], regions)[1]
+
+
+@decoder_step.trap("h and c have changed places: the state is (h, c)")
+def state_exchanged(parts, words, state, regions):
+    scores, (h, c), weights = decoder_step.solution(parts, words, state, regions)
+    return scores, (c, h), weights
+
+
+@decoder_step.trap("the score's input is the state h, not the memory c")
+def scores_of_memory(parts, words, state, regions):
+    _, after, weights = decoder_step.solution(parts, words, state, regions)
+    return parts.score(after[1]), after, weights

@@ -1,0 +1,196 @@
+"""Submissions in real processes: whatever one does, it harms nothing else, and the others are graded."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from exercises.checking import BUGS, TASKS
+from scripts import grade
+from scripts.grade import Limits
+
+IMPORTS = """import math
+import torch
+from torch.nn import functional as F
+from collections import Counter
+
+PAD, START, END, UNK = 0, 1, 2, 3"""
+GOOD = "def words_of(caption):\n    return caption.lower().replace(',', ' ').replace('.', ' ').split()"
+QUICK = Limits(silence=8, seconds=60, memory=2**30)
+
+
+def submit(path, *cells):
+    """A notebook of these code cells as a file."""
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]), path)
+    return path
+
+
+def graded(path, *cells, limits=QUICK):
+    """The results of a submission, by task."""
+    made = grade.grade(submit(path / "a.ipynb", *cells), 1, limits)
+    return made, {task["task"]: task for task in made.tasks}
+
+
+def test_all_solutions_earn_all_points(tmp_path):
+    cells = [task.source for task in TASKS.values()]
+    repairs = [bug.source for bug in BUGS.values() if "solution" not in bug.source]
+    made, results = graded(tmp_path, IMPORTS, *cells, *repairs)
+    assert {name for name, task in results.items() if task["state"] == "right"} >= set(TASKS)
+    assert made.of == sum(task.points for task in [*TASKS.values(), *BUGS.values()])
+    assert made.points >= sum(task.points for task in TASKS.values()) + len(repairs)
+
+
+def test_errors_of_other_cells_copies_and_magics_do_not_matter(tmp_path):
+    made, results = graded(
+        tmp_path,
+        "%matplotlib inline\n!ls\nundefined_name + 1",
+        "model = train_for_hours()",
+        "def broken(:\n    pass",
+        GOOD,
+        "def words_of(caption):\n    raise NotImplementedError",
+        "from exercises import check\ncheck(words_of)",
+        "import no_such_module\nraise SystemExit",
+    )
+    assert results["words_of"]["state"] == "right" and made.error == ""
+    assert results["lstm_step"] == {
+        "task": "lstm_step",
+        "notebook": "1_Preliminaries",
+        "state": "unwritten",
+        "points": 0,
+        "of": 3,
+        "sentence": "there is no such function",
+    }
+
+
+def test_helpers_constants_and_classes_of_the_notebook_are_there(tmp_path):
+    cells = "STOPS = ',.'", "def cut(x):\n    return x.split()", "class Lower:\n    of = str.lower"
+    answer = "def words_of(caption):\n    return cut(''.join(' ' if x in STOPS else x for x in Lower.of(caption)))"
+    assert graded(tmp_path, *cells, answer)[1]["words_of"]["state"] == "right"
+
+
+def test_the_sentence_of_a_miss_and_the_line_of_a_crash(tmp_path):
+    _, results = graded(
+        tmp_path,
+        "def words_of(caption):\n    return caption.split()",
+        "def ids_of(words, vocabulary):\n    x = 1\n    return vocabulary[unknown]",
+        "def coverage_at(counts, k):\n    return (",
+        "def padded(captions=undefined):\n    return 1",
+    )
+    assert results["words_of"]["sentence"] == "'ball,' is no word: commas and stops don't belong to it"
+    assert results["ids_of"]["sentence"].startswith("line 3 of your function, `return vocabulary[unknown]`: NameError")
+    assert results["coverage_at"]["sentence"].startswith("its cell is not Python, line 2")
+    assert results["padded"]["sentence"] == "it cannot be defined: NameError: name 'undefined' is not defined"
+
+
+HARM = {
+    "a loop": "def ids_of(words, vocabulary):\n    while True:\n        pass",
+    "a loop that catches all": (
+        "def ids_of(words, vocabulary):\n    while True:\n        try:\n            sum(range(10**5))\n"
+        "        except BaseException:\n            pass"
+    ),
+    "prints without end": "def ids_of(words, vocabulary):\n    while True:\n        print('x' * 10**6)",
+    "writes to the terminal": "def ids_of(words, vocabulary):\n    while True:\n        os.write(1, b'x' * 10**6)",
+    "a hundred gigabytes": "def ids_of(words, vocabulary):\n    return bytearray(100 * 2**30)",
+    "ever more memory": "def ids_of(words, vocabulary):\n    x = []\n    while True:\n        x.append('y' * 10**7)",
+    "a large tensor": "def ids_of(words, vocabulary):\n    return torch.ones(25 * 2**30)",
+    "forks": "def ids_of(words, vocabulary):\n    while True:\n        os.fork()",
+    "starts programs": "def ids_of(words, vocabulary):\n    subprocess.Popen(['sleep', '1000'])",
+    "kills": "def ids_of(words, vocabulary):\n    os.kill(os.getppid(), 9)",
+    "deletes its place": "def ids_of(words, vocabulary):\n    shutil.rmtree('.')\n    return 1",
+    "deletes elsewhere": "def ids_of(words, vocabulary):\n    shutil.rmtree(ELSEWHERE)",
+    "writes elsewhere": "def ids_of(words, vocabulary):\n    open(ELSEWHERE + '/kept.txt', 'w').write('gone')",
+    "renames elsewhere": "def ids_of(words, vocabulary):\n    os.replace(ELSEWHERE + '/kept.txt', 'mine.txt')",
+    "fills the disk": (
+        "def ids_of(words, vocabulary):\n    for i in range(10**6):\n        with open(f'{i}', 'wb') as f:\n"
+        "            f.write(bytes(2**30))"
+    ),
+    "leaves": "def ids_of(words, vocabulary):\n    os._exit(0)",
+    "exits": "def ids_of(words, vocabulary):\n    raise SystemExit",
+    "crashes the process": "def ids_of(words, vocabulary):\n    ctypes.string_at(0)",
+    "recurses": "def ids_of(words, vocabulary):\n    return ids_of(words, vocabulary)",
+    "asks": "def ids_of(words, vocabulary):\n    return input('your turn: ')",
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_harmful_answer_costs_only_its_own_points(harm, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept.txt").write_text("kept")
+    imports = "import os, shutil, subprocess, ctypes, torch"
+    start = time.monotonic()
+    made, results = graded(tmp_path, imports, f"ELSEWHERE = {str(elsewhere)!r}", GOOD, HARM[harm])
+    assert time.monotonic() - start < 60
+    assert results["words_of"]["state"] == "right" and made.points == 1
+    assert results["ids_of"]["state"] == "wrong" and len(results["ids_of"]["sentence"]) > 10
+    assert results["coverage_at"]["sentence"] == "there is no such function", "the rest is checked, too"
+    assert (elsewhere / "kept.txt").read_text() == "kept" and (tmp_path / "a.ipynb").is_file()
+
+
+def test_code_that_never_ends_outside_the_answers_is_not_run(tmp_path):
+    assert graded(tmp_path, GOOD, "while True:\n    pass")[1]["words_of"]["state"] == "right"
+
+
+def test_an_import_that_ends_the_process_is_told(tmp_path):
+    made, results = graded(tmp_path, "class A:\n    import os\n    os._exit(1)", GOOD)
+    assert made.error.startswith("its imports and functions could not be executed") and not results
+
+
+def test_the_time_of_one_submission_is_limited(tmp_path):
+    """Several answers that never end: what is not reached is told, and nothing takes longer than allowed."""
+    forever = HARM["a loop that catches all"].partition("\n")[2]
+    cells = [f"def {name}{TASKS[name].parameters}:\n{forever}" for name in ("words_of", "ids_of", "padded")]
+    start = time.monotonic()
+    made, results = graded(tmp_path, *cells, limits=Limits(silence=8, seconds=14, memory=2**30))
+    assert time.monotonic() - start < 40 and made.points == 0
+    assert results["words_of"]["sentence"].startswith("it ended the process, or took too much time")
+    assert results["attend"]["sentence"] == "not reached: the submission's time was over"
+
+
+def test_nothing_of_this_process_is_told_to_a_submission(tmp_path, monkeypatch):
+    monkeypatch.setenv("A_SECRET", "hidden")
+    spy = "import os\ndef words_of(caption):\n    return [os.environ.get('A_SECRET', 'nothing')]"
+    assert "hidden" not in graded(tmp_path, spy)[1]["words_of"]["sentence"]
+
+
+def test_many_submissions_one_table_one_file(tmp_path, capsys):
+    """Also one that is no notebook, one that is missing, one without answers: each gets its line."""
+    (tmp_path / "b.ipynb").write_text("no notebook")
+    paths = [
+        submit(tmp_path / "a.ipynb", GOOD),
+        tmp_path / "b.ipynb",
+        tmp_path / "missing.ipynb",
+        submit(tmp_path / "d.ipynb", "x = 1"),
+        submit(tmp_path / "e.ipynb", "import os\ndef words_of(caption):\n    os._exit(1)"),
+        submit(tmp_path / "f.ipynb", GOOD),
+    ]
+    out = tmp_path / "grades.json"
+    assert grade.main([*map(str, paths), "--json", str(out), "--seed", "3"]) == 0
+    content = json.loads(out.read_text())
+    made = {Path(one["file"]).name: one for one in content["submissions"]}
+    assert content["seed"] == 3 and [one["file"] for one in content["submissions"]] == list(map(str, paths))
+    assert [made[name]["points"] for name in ("a.ipynb", "b.ipynb", "e.ipynb", "f.ipynb")] == [1, 0, 0, 1]
+    assert made["b.ipynb"]["error"].startswith("this is not a notebook")
+    assert made["missing.ipynb"]["error"] == "there is no such file"
+    assert made["d.ipynb"]["error"] == "no function in it has the name of a task"
+    text = capsys.readouterr().out
+    assert text.startswith("seed 3\n") and f"{paths[0]}  1/" in text
+    assert "✓ words_of" in text and "✗ words_of" in text and "not a notebook" in text
+
+
+def test_seeds_are_fresh_and_told(tmp_path, capsys):
+    path = submit(tmp_path / "a.ipynb", "x = 1")
+    seeds = set()
+    for _ in range(2):
+        grade.main([str(path)])
+        seeds.add(capsys.readouterr().out.split("\n")[0])
+    assert len(seeds) == 2
+
+
+def test_nothing_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(grade.tempfile, "tempdir", str(tmp_path))
+    graded(tmp_path, GOOD, "def ids_of(words, vocabulary):\n    open('made.txt', 'w').write('x')")
+    assert sorted(os.listdir(tmp_path)) == ["a.ipynb"]
