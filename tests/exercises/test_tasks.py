@@ -442,9 +442,9 @@ def test_lstm_step_is_torchs():
 
 
 def test_attend_is_the_librarys():
-    attention = AdditiveAttention(6, 5, 4)
+    attention = AdditiveAttention(6, 4)
     query, keys, regions = torch.randn(2, 4), torch.randn(2, 9, 4), torch.randn(2, 9, 6)
-    weights = TASKS["attend"].solution(query, keys, regions, attention.score.weight[0])[1]
+    weights = TASKS["attend"].solution(query, keys, regions, attention.v.weight[0])[1]
     assert torch.allclose(weights, attention(query.unsqueeze(1), keys).squeeze(1), atol=1e-6)
 
 
