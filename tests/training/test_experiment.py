@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_loader import Transform
-from dataset import coco
+from dataset.loading import load_records
 from dataset.sample import making
 from models import checkpoint
 from training import experiment
@@ -62,7 +62,7 @@ def test_the_decoder_learns_first_then_encoder_and_decoder_at_their_own_rate(fol
 
 
 def test_what_learns_sees_pictures_and_what_is_frozen_kept_features(folder):
-    records, model = coco.load("sample", "train", instances=False), build_captioner(SMALL, 50)
+    records, model = load_records("sample", "train", instances=False), build_captioner(SMALL, 50)
     learning = unfrozen(model, SMALL)
     assert image_source(records, learning.encoder, folder, jitter=0.1) == {"transform": Transform(32, 0.1)}
     assert learning.decoder is model.decoder and not learning.encoder.frozen
