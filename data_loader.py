@@ -68,7 +68,7 @@ class Batch:
     """
 
     image_ids: list[int | str]
-    image_of: Tensor  # (B,) the picture that caption b belongs to, 0 to N - 1
+    image_of: Tensor  # (B,) the picture that caption b belongs to, 0 to N - 1; stays on the CPU
     captions: Tensor  # (B, T + 1) ids: <start>, T - 1 words, <end>; then <pad>
     lengths: Tensor  # (B,) targets of each caption, <end> counted; falling; stays on the CPU
     pixels: Tensor | None = None  # (N, 3, H, W) uint8
@@ -109,7 +109,7 @@ class Batch:
 
     def _each(self, move: Callable) -> Batch:
         moved = copy(self)
-        for name in ("image_of", "captions", "pixels", "features", "inputs", "targets"):
+        for name in ("captions", "pixels", "features", "inputs", "targets"):
             value = getattr(self, name)
             setattr(moved, name, None if value is None else move(value))
         return moved

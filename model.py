@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import PackedSequence
 from models.cells import CELLS, State, named, run
 from models.encoders import Trunk
 from models.interface import EncodedImages, ImageBatch, records_config
-from models.packing import CaptionGrid, by_picture, caption_of
+from models.packing import CaptionGrid, by_picture, caption_of, rows_of
 
 
 class EncoderCNN(Trunk):
@@ -99,7 +99,7 @@ class Decoder(nn.Module, ABC):
         """All words of known captions, equal to the loop of `step`: scores (L, V), attention (L, R) or None.
 
         `words` are the input ids of B captions, longest first, packed by time: step t holds those still running.
-        `image_of` (B,) tells each caption's row of `features` (N, R, E).
+        `image_of` (B,), on the CPU, tells each caption's row of `features` (N, R, E).
         """
 
 
@@ -134,7 +134,7 @@ class DecoderRNN(Decoder):
         return self.lm_head(self.dropout(hidden)), state, None
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, None]:
-        state = tuple(s[image_of] for s in self.prepare(features).state)
+        state = tuple(rows_of(s, image_of) for s in self.prepare(features).state)
         hidden, _ = run(self.rnn, self.dropout(self.embedding(words.data)), words.batch_sizes, state)  # (L, D)
         return self.lm_head(self.dropout(hidden)), None
 
@@ -267,12 +267,11 @@ class SpatialDecoder(Decoder):
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor]:
         images = self.prepare(features)
-        state, half = tuple(s[image_of] for s in images.state), self.cell.states  # (B, D) each
+        state, half = tuple(rows_of(s, image_of) for s in images.state), self.cell.states  # (B, D) each
         embedded = self.dropout(self.embedding(words.data))  # (L, W)
         hidden, _ = run(self.word_rnn, embedded, words.batch_sizes, state[:half])  # (L, D)
-        image = image_of[caption_of(words)]  # (L,)
-        grouped, place = by_picture(hidden, image, len(features))  # (N, most, D)
-        seen, weights = (x[image, place] for x in self.look(grouped, images))  # (L, D), (L, R)
+        grouped, back = by_picture(hidden, image_of[caption_of(words)], len(features))  # (N, most, D)
+        seen, weights = map(back, self.look(grouped, images))  # (L, D), (L, R)
         known, _ = run(self.language_rnn, self.dropout(seen), words.batch_sizes, state[half:])  # (L, D)
         return self.lm_head(self.dropout(seen + known)), weights
 

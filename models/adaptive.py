@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from model import AdditiveAttention, Decoder
 from models.cells import State, lstm_cell
 from models.interface import EncodedImages, records_config
-from models.packing import by_picture, caption_of
+from models.packing import by_picture, caption_of, rows_of
 
 
 class AdaptiveDecoder(Decoder):
@@ -69,15 +69,15 @@ class AdaptiveDecoder(Decoder):
         """All known words at once: scores (L, V) and attention (L, R)."""
         images = self.prepare(features)
         image = image_of[caption_of(words)]  # (L,)
-        inputs = self.word_gates(self.dropout(self.embedding(words.data))) + images.pooled[0][image]
-        state, rows = tuple(s[image_of] for s in images.state), []
+        inputs = self.word_gates(self.dropout(self.embedding(words.data))) + rows_of(images.pooled[0], image)
+        state, rows = tuple(rows_of(s, image_of) for s in images.state), []
         for x in inputs.split(words.batch_sizes.tolist()):
             state, sentinel = self._advance(x, tuple(s[: len(x)] for s in state))
             rows.append(torch.cat([state[0], sentinel], -1))
-        grouped, row = by_picture(torch.cat(rows), image, len(features))
+        grouped, back = by_picture(torch.cat(rows), image, len(features))
         hidden, sentinel = grouped.chunk(2, -1)  # (N, most, D)
         logits, weights = self._look(hidden, sentinel, images)
-        return logits[image, row], weights[image, row]
+        return back(logits), back(weights)
 
     def _advance(self, inputs: Tensor, state: State) -> tuple[State, Tensor]:
         """The input's gates (B, 5 D) and the state -> the state after and the sentinel (B, D) (eq. 9, 10)."""

@@ -59,6 +59,9 @@ def run(rnn: nn.RNNBase, x: Tensor, batch_sizes: Tensor | None, state: State) ->
 
     Goes out: the hidden states (L, D), and the state after the last step.
     """
+    if x.is_cuda and torch.is_autocast_enabled("cuda"):  # cuDNN's layers would take float16, whatever is asked for
+        with torch.autocast("cuda", enabled=False):
+            return run(rnn, x.float(), batch_sizes, tuple(s.float() for s in state))
     packed = pack_state(state, 2 if isinstance(rnn, nn.LSTM) else 1)
     if batch_sizes is None:
         hidden, after = rnn(x.unsqueeze(1), packed)

@@ -6,8 +6,9 @@ they are the plain ones, and so are the results but for rounding. docs/PERFORMAN
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from model import AdditiveAttention, AttentionDecoder
-from models.packing import place_in_group
+from models.packing import place_in_group, rows_of
 
 
 @contextmanager
@@ -43,11 +44,24 @@ def kernels(model: nn.Module) -> Iterator[None]:
 def additive_scores(self: AdditiveAttention, query: Tensor, keys: Tensor) -> Tensor:
     """`AdditiveAttention.scores`."""
     v = self.v.weight[0].to(keys.dtype)
-    if torch.is_grad_enabled() or query.is_cuda:
+    if query.is_cuda:
+        return (fused_scores() if torch.is_grad_enabled() else plain_scores)(query, keys, v)
+    if torch.is_grad_enabled():
         return AdditiveScores.apply(query, keys, v)
     few = max(1, 2**18 // (query.shape[1] * keys[0].numel()))  # pictures at a time stay in the processor's cache
     pairs = zip(query.split(few), keys.split(few), strict=True)
     return torch.cat([AdditiveScores.apply(*pair, v) for pair in pairs])
+
+
+def plain_scores(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+    """As below, by autograd."""
+    return (torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2)) * v).sum(-1)
+
+
+@cache
+def fused_scores() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`plain_scores` in one pass over memory each way, by torch's compiler, which takes seconds to import."""
+    return torch.compile(plain_scores, dynamic=True)
 
 
 class AdditiveScores(torch.autograd.Function):
@@ -83,13 +97,14 @@ def attention_forward(
     images = self.prepare(features)
     embedded = self.dropout(self.embedding(words.data))  # (L, W)
     regions, keys = as_multiplied(images.regions), as_multiplied(images.keys)
-    state = tuple(as_multiplied(s)[image_of] for s in images.state)  # (B, D) each
+    state = tuple(rows_of(as_multiplied(s), image_of) for s in images.state)  # (B, D) each
     from_hidden, context_gates = (OverTime.of(layer, keys.dtype) for layer in (self.from_hidden, self.context_gates))
     mix = OverTime(regions.transpose(1, 2))
     place, captions = place_in_group(image_of, len(features))
-    seats = image_of * captions + place  # each picture's captions behind each other, so that they share its regions
+    # each picture's captions behind each other, so that they share its regions
+    seats = (image_of * captions + place).to(keys.device, non_blocking=True)
     sizes, steps = words.batch_sizes.tolist(), []
-    running_keys = Prefixes.apply(keys.index_select(0, image_of), sizes)
+    running_keys = Prefixes.apply(rows_of(keys, image_of), sizes)
     for x, keys_now in zip(self.word_gates(embedded).split(sizes), running_keys, strict=True):  # x: (running, gates)
         state, seat = tuple(s[: len(x)] for s in state), seats[: len(x)]
         h, query, gate = from_hidden(state[0]).split(self.splits, -1)
@@ -126,7 +141,7 @@ class OverTime:
         return cls(layer.weight.to(dtype), None if layer.bias is None else layer.bias.to(dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
-        product = ProductOverTime.apply(x, self.weight, self.steps)
+        product = ProductOverTime.apply(x.to(self.weight.dtype), self.weight, self.steps)  # a softmax is in float32
         return product if self.bias is None else product + self.bias
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from models.cells import State
+from models.packing import rows_of
 
 
 class ImageBatch(Protocol):
@@ -22,7 +23,7 @@ class ImageBatch(Protocol):
     pixels: Tensor | None  # (N, 3, H, W) uint8
     features: Tensor | None  # (N, R', E), what `encoder.forward_features` gave
     inputs: PackedSequence
-    image_of: Tensor  # (B,)
+    image_of: Tensor  # (B,) on the CPU
 
 
 class EncodedImages(NamedTuple):
@@ -35,8 +36,12 @@ class EncodedImages(NamedTuple):
 
     def rows(self, index: Tensor | slice) -> EncodedImages:
         """Of some pictures only, or of each caption's picture."""
-        state, pooled = (tuple(x[index] for x in each) for each in (self.state, self.pooled))
-        return EncodedImages(state, self.regions[index], self.keys[index], pooled)
+
+        def of(x: Tensor) -> Tensor:
+            return x[index] if isinstance(index, slice) else rows_of(x, index)
+
+        state, pooled = (tuple(map(of, each)) for each in (self.state, self.pooled))
+        return EncodedImages(state, of(self.regions), of(self.keys), pooled)
 
 
 def records_config(init: Callable[..., None]) -> Callable[..., None]:

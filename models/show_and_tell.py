@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from model import Decoder
 from models.cells import CELLS, State, named, run
 from models.interface import EncodedImages, records_config
-from models.packing import caption_of
+from models.packing import caption_of, rows_of
 
 
 class ShowAndTell(Decoder):
@@ -74,6 +74,6 @@ class ShowAndTell(Decoder):
         images = self.prepare(features).rows(image_of)
         embedded = self.embedding(words.data)
         if self.every_step:
-            embedded = embedded + images.pooled[0][caption_of(words)]
+            embedded = embedded + rows_of(images.pooled[0], caption_of(words))
         hidden, _ = run(self.rnn, self.dropout(embedded), words.batch_sizes, images.state)  # (L, D)
         return self.lm_head(self.dropout(hidden)), None

@@ -46,7 +46,8 @@ class WordDetector(nn.Module):
 def multi_hot_targets(captions: Tensor, image_of: Tensor, images: int, vocabulary_size: int) -> Tensor:
     """Who said what: (B, T) ids, (B,) rows -> (N, V), 1 where one of the picture's captions holds the word."""
     said = torch.zeros(images, vocabulary_size, device=captions.device)
-    said[image_of.unsqueeze(1).expand_as(captions), captions] = 1.0
+    pictures = image_of.to(captions.device, non_blocking=True)
+    said[pictures.unsqueeze(1).expand_as(captions), captions] = 1.0
     said[:, : len(SPECIALS)] = 0.0  # <pad>, <start>, <end>, <unk>: no picture shows them
     return said
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from decoding.beam import beam
+from models.fast import kernels
 from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.learning import SIZES, random_decoder
 from scripts.benchmark.table import Clock, compare
@@ -45,10 +46,12 @@ def decoding(clock: Clock, quick: bool) -> None:
         found["textbook"] = textbook_beam(decoder, regions[:textbooks], **OPTIONS)
 
     def single() -> None:
-        found["single"] = [beam(decoder, image[None], **OPTIONS)[0].ids for image in regions[:one_by_one]]
+        with kernels(decoder):  # as decoding.search.decode does
+            found["single"] = [beam(decoder, image[None], **OPTIONS)[0].ids for image in regions[:one_by_one]]
 
     def ours() -> None:
-        found["ours"] = [hypothesis.ids for hypothesis in beam(decoder, regions, **OPTIONS)]
+        with kernels(decoder):
+            found["ours"] = [hypothesis.ids for hypothesis in beam(decoder, regions, **OPTIONS)]
 
     compare(
         f"Beam 5, show_attend_tell, float32, 14 x 14 x 2048, at most {OPTIONS['max_length']} words",

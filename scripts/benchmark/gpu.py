@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from decoding.beam import beam
+from models.fast import kernels
 from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.captioning import OPTIONS
 from scripts.benchmark.learning import random_decoder
@@ -54,7 +55,7 @@ def gpu(clock: Clock, quick: bool) -> None:
 
     def search() -> None:
         with torch.autocast(device.type, torch.bfloat16):
-            for i in range(rounds):
+            for i in range(rounds):  # `decode` would put the kernels in: on a GPU they are the plain page's
                 beam(decoder, features[i * few : (i + 1) * few], **OPTIONS)
 
     search()
@@ -107,7 +108,7 @@ def graphed(
     at, said = torch.zeros(len(ids), dtype=torch.long, device=device), ids.clone()
 
     def train() -> None:
-        with torch.autocast(device.type, torch.bfloat16):
+        with kernels(decoder), torch.autocast(device.type, torch.bfloat16):
             memory = decoder.prepare(features.index_select(0, at))
             state, logits = memory.state, []
             for words in said[:, :-1].unbind(1):

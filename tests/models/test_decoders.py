@@ -195,6 +195,6 @@ def test_words_are_seated_beside_those_of_their_picture():
     image = torch.tensor([1, 0, 1, 2, 1])
     assert place_in_group(image, 4)[0].tolist() == [0, 0, 1, 0, 2]
     x = torch.arange(5.0).unsqueeze(1)
-    grouped, row = by_picture(x, image, 4)
+    grouped, back = by_picture(x, image, 4)
     assert grouped.squeeze(-1).tolist() == [[1, 0, 0], [0, 2, 4], [3, 0, 0], [0, 0, 0]]
-    assert torch.equal(grouped[image, row], x)
+    assert torch.equal(back(grouped), x)

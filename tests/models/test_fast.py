@@ -143,3 +143,10 @@ def test_training_steps_give_their_memory_back():
 
     few = steps(2)
     assert steps(5) <= few + 5
+
+
+def test_a_product_over_time_takes_a_step_in_another_precision():
+    weight = torch.randn(3, 4, dtype=torch.bfloat16, requires_grad=True)
+    product, x = OverTime(weight), torch.randn(2, 4)  # as a softmax's result under autocast on a GPU
+    (product(x) + product(2 * x)).sum().backward()
+    torch.testing.assert_close(weight.grad, 3 * x.sum(0).expand(3, 4).bfloat16(), rtol=0.02, atol=0.02)
