@@ -6,9 +6,8 @@ they are the plain ones, and so are the results but for rounding. docs/PERFORMAN
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -45,23 +44,12 @@ def additive_scores(self: AdditiveAttention, query: Tensor, keys: Tensor) -> Ten
     """`AdditiveAttention.scores`."""
     v = self.v.weight[0].to(keys.dtype)
     if query.is_cuda:
-        return (fused_scores() if torch.is_grad_enabled() else plain_scores)(query, keys, v)
+        return AdditiveAttention.scores(self, query, keys)  # there a pass over memory less does not pay for the sums
     if torch.is_grad_enabled():
         return AdditiveScores.apply(query, keys, v)
     few = max(1, 2**18 // (query.shape[1] * keys[0].numel()))  # pictures at a time stay in the processor's cache
     pairs = zip(query.split(few), keys.split(few), strict=True)
     return torch.cat([AdditiveScores.apply(*pair, v) for pair in pairs])
-
-
-def plain_scores(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
-    """As below, by autograd."""
-    return (torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2)) * v).sum(-1)
-
-
-@cache
-def fused_scores() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`plain_scores` in one pass over memory each way, by torch's compiler, which takes seconds to import."""
-    return torch.compile(plain_scores, dynamic=True)
 
 
 class AdditiveScores(torch.autograd.Function):

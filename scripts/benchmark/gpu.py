@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from decoding.beam import beam
-from models.fast import kernels
 from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.captioning import OPTIONS
 from scripts.benchmark.learning import random_decoder
@@ -55,7 +54,7 @@ def gpu(clock: Clock, quick: bool) -> None:
 
     def search() -> None:
         with torch.autocast(device.type, torch.bfloat16):
-            for i in range(rounds):  # `decode` would put the kernels in: on a GPU they are the plain page's
+            for i in range(rounds):
                 beam(decoder, features[i * few : (i + 1) * few], **OPTIONS)
 
     search()
@@ -108,7 +107,7 @@ def graphed(
     at, said = torch.zeros(len(ids), dtype=torch.long, device=device), ids.clone()
 
     def train() -> None:
-        with kernels(decoder), torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             memory = decoder.prepare(features.index_select(0, at))
             state, logits = memory.state, []
             for words in said[:, :-1].unbind(1):
