@@ -67,7 +67,7 @@ class Config:
     # decoder
     decoder: str = "SpatialDecoder"  # a class of models/decoders.py; of the following it takes those that it knows
     cell: str = "lstm"  # rnn, gru, lstm
-    attention: str = "additive"  # additive, dot
+    attention: str = "additive"  # additive, dot, or uniform: everywhere alike
     gate: bool = False  # a sigmoid on what is seen
     deep_output: bool = False  # word, state and what is seen say the next word together
     image_at: str = "first"  # ShowAndTell: the picture is the first input, or added to "every" one
