@@ -88,7 +88,7 @@ class Config:
     jitter: float = 0.06  # brightness, contrast and margins of training pictures vary by this share
 
     # training
-    epochs: int = 8
+    epochs: int = 6
     learning_rate: float = 4e-3
     tune_epochs: int = 12  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
     tune_rate: float = 3e-3
