@@ -1,8 +1,8 @@
 """Pictures -> regions -> words: the encoder, attention, and the decoders that the course builds and trains.
 
-Comes in: pictures as bytes (uint8), and captions as word ids. Goes out: a score for every word of the vocabulary at
-every place of the caption, and where the model looked. What it does not know: files, words as text, losses. Plain
-PyTorch; models/fast.py computes the same loops sooner, and models/ has the other decoders.
+Comes in: pictures as bytes (uint8), and captions as word ids. Goes out: a score for every word at every place of the
+caption, and where the model looked. What it does not know: files, words as text, losses. models/fast.py computes the
+same loops sooner; models/ has the other decoders.
 
 Shapes, here and everywhere: B captions in the batch, N images (N <= B: captions share their image's regions), T words,
 L real tokens (all captions of the batch together, `<end>` counted), R regions of the grid, E feature size, D hidden
@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from models.cells import CELLS, State, named, run
@@ -28,8 +27,7 @@ from models.packing import CaptionGrid, by_picture, caption_of, rows_of
 class EncoderCNN(Trunk):
     """A classifier without its head: a picture becomes a grid of regions, the network's own or `grid` x `grid`.
 
-    `EncoderCNN(name, weights, image_size, grid, finetune)`: models/encoders.py says which networks there are, with what
-    weights, and how much of them learns.
+    models/encoders.py says which networks there are, with what weights, and how much of them learns (`finetune`).
     """
 
     def forward(self, images: Tensor) -> Tensor:
@@ -40,17 +38,16 @@ class EncoderCNN(Trunk):
         """What is worth keeping on disk: as `forward`, but where `grid` is finer, the network's own grid (N, R', E)."""
         x = self.blocks(self.normalise(images))  # (N, E, height, width)
         if self.grid is not None and self.grid < max(x.shape[2:]):
-            x = F.adaptive_avg_pool2d(x, self.grid)
+            x = nn.functional.adaptive_avg_pool2d(x, self.grid)
         return x.flatten(2).transpose(1, 2)  # (N, R', E)
 
 
-class AdditiveAttention(nn.Module):
-    """Where to look, by a small network: score = v . tanh(keys + query) (Bahdanau et al. 2015, eq. 6 and A.1.2)."""
+class Attention(nn.Module):
+    """Where to look. By itself everywhere alike ("uniform"): what is seen is the mean region, whoever asks."""
 
     def __init__(self, region_size: int, attention_size: int):
         super().__init__()
         self.keys: nn.Module = nn.Linear(region_size, attention_size)  # once per picture, in prepare()
-        self.v = nn.Linear(attention_size, 1, bias=False)
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         """Queries (N, K, A) and keys (N, R, A) -> weights (N, K, R), each row summing to one."""
@@ -58,22 +55,28 @@ class AdditiveAttention(nn.Module):
 
     def scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """The same before the softmax."""
+        return query.new_zeros(*query.shape[:2], keys.shape[1])
+
+
+class AdditiveAttention(Attention):
+    """Where to look, by a small network: score = v . tanh(keys + query) (Bahdanau et al. 2015, eq. 6 and A.1.2)."""
+
+    def __init__(self, region_size: int, attention_size: int):
+        super().__init__(region_size, attention_size)
+        self.v = nn.Linear(attention_size, 1, bias=False)
+
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
         return self.v(torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2))).squeeze(-1)  # (N, K, R, A) -> (N, K, R)
 
 
-class DotAttention(nn.Module):
+class DotAttention(Attention):
     """Where to look, by similarity: score = query . key / sqrt(A) (Luong et al. 2015; scaled: Vaswani et al. 2017)."""
 
-    def __init__(self, region_size: int, attention_size: int):
-        super().__init__()
-        self.keys: nn.Module = nn.Linear(region_size, attention_size)
-
-    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Queries (N, K, A) and keys (N, R, A) -> weights (N, K, R), each row summing to one."""
-        return (query @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5).softmax(-1)
+    def scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        return query @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5
 
 
-ATTENTION: dict[str, type[AdditiveAttention | DotAttention]] = {"additive": AdditiveAttention, "dot": DotAttention}
+ATTENTION = {"additive": AdditiveAttention, "dot": DotAttention, "uniform": Attention}
 
 
 class Decoder(nn.Module, ABC):
@@ -125,8 +128,7 @@ class DecoderRNN(Decoder):
         self.rnn = self.cell.sequence(word_size, hidden_size, batch_first=True)
 
     def prepare(self, features: Tensor) -> EncodedImages:
-        mean = self.dropout(features).mean(1)  # (N, E)
-        state = torch.tanh(self.init_state(mean)).chunk(self.cell.states, -1)
+        state = torch.tanh(self.init_state(self.dropout(features).mean(1))).chunk(self.cell.states, -1)
         return EncodedImages(state, features[:, :0], features[:, :0])
 
     def step(self, words: Tensor, state: State, images: EncodedImages) -> tuple[Tensor, State, None]:
@@ -193,8 +195,7 @@ class AttentionDecoder(Decoder):
         h, query, gate = self.from_hidden(state[0]).split(self.splits, -1)
         weights = self.attention(query.unflatten(0, (len(images.keys), -1)), images.keys)  # (N, K, R)
         context = (weights @ images.regions).flatten(0, 1)  # (B, E)
-        if gate.shape[-1]:
-            context = context * torch.sigmoid(gate)
+        context = context * torch.sigmoid(gate) if gate.shape[-1] else context
         return self.cell.step(x + self.context_gates(context), h, state), context, weights.flatten(0, 1)
 
     def step(self, words: Tensor, state: State, images: EncodedImages) -> tuple[Tensor, State, Tensor]:
@@ -217,9 +218,8 @@ class AttentionDecoder(Decoder):
 class SpatialDecoder(Decoder):
     """A recurrent network that takes in a word first and looks then (Luong et al. 2015, 3.1; Lu et al. 2017, 2.1).
 
-    The state after the last word asks where the next one is. A second cell remembers what was seen so far, as the
-    language LSTM of Anderson et al. 2018; what is seen and what is remembered say the word together. No look enters the
-    first cell, so the words of a known caption run in one call, and all looks of a picture are one product: no loop.
+    The state after the last word asks where the next one is. A second cell, the language LSTM of Anderson et al. 2018,
+    remembers what was seen; both say the word. As no look enters the first cell, a known caption needs no loop.
     """
 
     @records_config
@@ -260,10 +260,10 @@ class SpatialDecoder(Decoder):
     def step(self, words: Tensor, state: State, images: EncodedImages) -> tuple[Tensor, State, Tensor]:
         embedded, half = self.dropout(self.embedding(words)), self.cell.states
         hidden, word_state = run(self.word_rnn, embedded, None, state[:half])  # (B, D)
-        seen, weights = self.look(hidden.unflatten(0, (len(images.keys), -1)), images)  # (N, K, D), (N, K, R)
-        seen = seen.flatten(0, 1)  # (B, D)
+        looks = self.look(hidden.unflatten(0, (len(images.keys), -1)), images)  # (N, K, D), (N, K, R)
+        seen, weights = (x.flatten(0, 1) for x in looks)  # (B, D), (B, R)
         known, language_state = run(self.language_rnn, self.dropout(seen), None, state[half:])  # (B, D)
-        return self.lm_head(self.dropout(seen + known)), (*word_state, *language_state), weights.flatten(0, 1)
+        return self.lm_head(self.dropout(seen + known)), (*word_state, *language_state), weights
 
     def forward(self, features: Tensor, words: PackedSequence, image_of: Tensor) -> tuple[Tensor, Tensor]:
         images = self.prepare(features)

@@ -150,84 +150,128 @@ class Parts(NamedTuple):
     """A decoder's layers as functions. B captions, word vectors (B, W), hidden size D, V words."""
 
     embed: Callable[[Tensor], Tensor]  # words (B,) -> their vectors (B, W)
-    look: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # h (B, D), regions (B, R, E) -> context (B, E), weights
-    gates: Callable[[Tensor, Tensor, Tensor], Tensor]  # vectors, context, h -> gates (B, 4D)
-    lstm: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # gates (B, 4D), c (B, D) -> new h, new c
-    score: Callable[[Tensor], Tensor]  # h (B, D) -> scores (B, V)
+    word_lstm: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # vectors, h, c -> new h, new c (B, D)
+    look: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # h, regions (B, R, E) -> context (B, D), weights (B, R)
+    language_lstm: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # what is seen, h, c -> new h, new c
+    score: Callable[[Tensor], Tensor]  # (B, D) -> scores (B, V)
 
 
 def random_parts(dice: Dice, *, vocabulary: int = 9, hidden: int = 4, region: int = 5) -> Parts:
     """Small layers with random weights."""
     embedding, scores = dice.normals(vocabulary, 3), dice.normals(hidden, vocabulary)
     keys, query, v = dice.normals(region, 4), dice.normals(hidden, 4), dice.normals(4)
-    weight = 0.5 * dice.normals(3 + region + hidden, 4 * hidden)
+    to_context = dice.normals(region, hidden)
+
+    def lstm(size: int) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+        weight = 0.5 * dice.normals(size + hidden, 4 * hidden)
+        return lambda x, h, c: lstm_step.solution(torch.cat([x, h], -1) @ weight, c)
+
+    def look(h: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+        context, weights = attend.solution(h @ query, regions @ keys, regions, v)
+        return context @ to_context, weights
 
     return Parts(
         embed=lambda words: embedding[words],
-        look=lambda h, regions: attend.solution(h @ query, regions @ keys, regions, v),
-        gates=lambda x, context, h: torch.cat([x, context, h], -1) @ weight,
-        lstm=lstm_step.solution,
-        score=lambda h: h @ scores,
+        word_lstm=lstm(3),
+        look=look,
+        language_lstm=lstm(hidden),
+        score=lambda x: x @ scores,
     )
 
 
 def step_cases(dice: Dice) -> list[tuple]:
-    """A random decoder, words, a state and regions."""
+    """A random decoder, words, the states of its two LSTMs, and regions."""
     words = torch.randint(9, (3,), generator=dice.generator)
     return [
-        (random_parts(dice), words, (dice.normals(3, 4), dice.normals(3, 4)), dice.normals(3, 6, 5)) for _ in range(2)
+        (random_parts(dice), words, tuple(dice.normals(3, 4) for _ in range(4)), dice.normals(3, 6, 5))
+        for _ in range(2)
     ]
 
 
 @task(
     "2_Training",
     points=3,
-    goal="One decoder step: look, advance, score",
+    goal="One decoder step: read the word, look, remember, score",
     cases=step_cases,
     returns=("scores", "new state", "weights"),
 )
 def decoder_step(parts, words, state, regions):
-    """The layers, the last words (B,), the state (h, c), regions (B, R, E) -> scores (B, V), new (h, c), weights."""
-    h, c = state
+    """The layers, the last words (B,), the state (h, c of the word LSTM, h, c of the language LSTM), each (B, D), and
+    regions (B, R, E) -> scores (B, V), the new state, weights (B, R)."""
+    h, c, known, memory = state
+    h, c = parts.word_lstm(parts.embed(words), h, c)
     context, weights = parts.look(h, regions)
-    h, c = parts.lstm(parts.gates(parts.embed(words), context, h), c)
-    return parts.score(h), (h, c), weights
+    seen = torch.tanh(h + context)
+    known, memory = parts.language_lstm(seen, known, memory)
+    return parts.score(seen + known), (h, c, known, memory), weights
 
 
-@decoder_step.trap("the state never moves: return the new (h, c), not the one that came in")
+@decoder_step.trap("the state never moves: return the new states, not those that came in")
 def old_state_returned(parts, words, state, regions):
     scores, _, weights = decoder_step.solution(parts, words, state, regions)
     return scores, state, weights
 
 
-@decoder_step.trap(
-    "the scores come from the state *after* the step: this asks the old one, which has not read the word"
-)
-def scores_of_old_state(parts, words, state, regions):
-    _, after, weights = decoder_step.solution(parts, words, state, regions)
-    return parts.score(state[0]), after, weights
+@decoder_step.trap("it looks before it has read the word: ask with the *new* state of the word LSTM")
+def looks_first(parts, words, state, regions):
+    h, c, known, memory = state
+    context, weights = parts.look(h, regions)
+    h, c = parts.word_lstm(parts.embed(words), h, c)
+    seen = torch.tanh(h + context)
+    known, memory = parts.language_lstm(seen, known, memory)
+    return parts.score(seen + known), (h, c, known, memory), weights
 
 
-@decoder_step.trap("it looks with the new state: ask with the state *before* the step, as the look goes into it")
-def looks_afterwards(parts, words, state, regions):
-    scores, after, _ = decoder_step.solution(parts, words, state, regions)
-    return scores, after, parts.look(after[0], regions)[1]
-
-
-@decoder_step.trap("what the model looked at does not reach the gates: they take the context, not the regions' mean")
+@decoder_step.trap("what the model looked at goes nowhere: what is seen is tanh(h + context)")
 def context_unused(parts, words, state, regions):
-    h, c = state
-    h, c = parts.lstm(parts.gates(parts.embed(words), regions.mean(1), h), c)
-    return parts.score(h), (h, c), parts.look(state[0], regions)[1]
+    h, c, known, memory = state
+    h, c = parts.word_lstm(parts.embed(words), h, c)
+    known, memory = parts.language_lstm(torch.tanh(h), known, memory)
+    return parts.score(torch.tanh(h) + known), (h, c, known, memory), parts.look(h, regions)[1]
 
 
-@decoder_step.trap("h and c have changed places: the state is (h, c)")
-def state_exchanged(parts, words, state, regions):
-    scores, (h, c), weights = decoder_step.solution(parts, words, state, regions)
-    return scores, (c, h), weights
+@decoder_step.trap("the tanh is missing: what is seen is tanh(h + context)")
+def no_tanh_of_seen(parts, words, state, regions):
+    h, c, known, memory = state
+    h, c = parts.word_lstm(parts.embed(words), h, c)
+    context, weights = parts.look(h, regions)
+    known, memory = parts.language_lstm(h + context, known, memory)
+    return parts.score(h + context + known), (h, c, known, memory), weights
 
 
-@decoder_step.trap("the score's input is the state h, not the memory c")
-def scores_of_memory(parts, words, state, regions):
+@decoder_step.trap("the second LSTM reads what is *seen*, not the state of the first")
+def language_reads_the_state(parts, words, state, regions):
+    h, c, known, memory = state
+    h, c = parts.word_lstm(parts.embed(words), h, c)
+    context, weights = parts.look(h, regions)
+    known, memory = parts.language_lstm(h, known, memory)
+    return parts.score(torch.tanh(h + context) + known), (h, c, known, memory), weights
+
+
+@decoder_step.trap(
+    "each LSTM has a state of its own: the second one goes on from its own h and c, not from the first's"
+)
+def one_state_for_both(parts, words, state, regions):
+    h, c = parts.word_lstm(parts.embed(words), *state[:2])
+    context, weights = parts.look(h, regions)
+    seen = torch.tanh(h + context)
+    known, memory = parts.language_lstm(seen, h, c)
+    return parts.score(seen + known), (h, c, known, memory), weights
+
+
+@decoder_step.trap("the scores come from what is known alone: add what is seen, score(seen + known)")
+def scores_of_known(parts, words, state, regions):
     _, after, weights = decoder_step.solution(parts, words, state, regions)
-    return parts.score(after[1]), after, weights
+    return parts.score(after[2]), after, weights
+
+
+@decoder_step.trap("the scores come from what is seen alone: add what is known, score(seen + known)")
+def scores_of_seen(parts, words, state, regions):
+    _, after, weights = decoder_step.solution(parts, words, state, regions)
+    return parts.score(torch.tanh(after[0] + parts.look(after[0], regions)[0])), after, weights
+
+
+@decoder_step.trap("the new states have changed places: h and c of the word LSTM first, then those of the second one")
+def state_exchanged(parts, words, state, regions):
+    scores, (h, c, known, memory), weights = decoder_step.solution(parts, words, state, regions)
+    return scores, (known, memory, h, c), weights

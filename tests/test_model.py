@@ -14,7 +14,7 @@ from conftest import Malicious
 from torch import nn
 
 from data_loader import Batch
-from model import AttentionDecoder, Captioner, DecoderRNN, EncoderCNN
+from model import AttentionDecoder, Captioner, DecoderRNN, EncoderCNN, SpatialDecoder
 from models.cells import CELLS
 from models.devices import best_device
 from models.interface import EncodedImages
@@ -70,8 +70,24 @@ def test_the_first_state_is_the_pictures_not_random():
 def test_unknown_parts_of_a_decoder_are_refused():
     with pytest.raises(ValueError, match="unknown cell 'lsmt': take one of rnn, gru, lstm"):
         DecoderRNN(11, 7, cell="lsmt")
-    with pytest.raises(ValueError, match="unknown attention 'soft': take one of additive, dot"):
+    with pytest.raises(ValueError, match="unknown attention 'soft': take one of additive, dot, uniform"):
         AttentionDecoder(11, 7, attention="soft")
+
+
+def test_uniform_attention_sees_the_mean_region_and_nothing_of_where_it_is():
+    torch.manual_seed(0)
+    model = SpatialDecoder(11, 7, word_size=5, hidden_size=6, attention_size=4, attention="uniform").double().eval()
+    features, words = torch.randn(2, 9, 7, dtype=torch.float64), torch.tensor([5, 6])
+
+    def step(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images = model.prepare(features)
+        scores, _, weights = model.step(words, images.state, images)
+        return scores, weights
+
+    scores, weights = step(features)
+    torch.testing.assert_close(weights, torch.full((2, 9), 1 / 9, dtype=torch.float64))
+    torch.testing.assert_close(step(features[:, torch.randperm(9)])[0], scores)
+    torch.testing.assert_close(step(features.mean(1, keepdim=True))[0], scores)
 
 
 def test_the_device_is_found_or_taken_as_named():

@@ -67,7 +67,7 @@ class Config:
     # decoder
     decoder: str = "SpatialDecoder"  # a class of models/decoders.py; of the following it takes those that it knows
     cell: str = "lstm"  # rnn, gru, lstm
-    attention: str = "additive"  # additive, dot
+    attention: str = "additive"  # additive, dot, or uniform: everywhere alike
     gate: bool = False  # a sigmoid on what is seen
     deep_output: bool = False  # word, state and what is seen say the next word together
     image_at: str = "first"  # ShowAndTell: the picture is the first input, or added to "every" one
@@ -88,7 +88,7 @@ class Config:
     jitter: float = 0.06  # brightness, contrast and margins of training pictures vary by this share
 
     # training
-    epochs: int = 8
+    epochs: int = 6
     learning_rate: float = 4e-3
     tune_epochs: int = 12  # afterwards, encoder and decoder together, from the pictures; 0: the encoder stays frozen
     tune_rate: float = 3e-3

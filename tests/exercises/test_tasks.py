@@ -15,9 +15,11 @@ from torch.nn import functional as F
 from exercises import check, check_bug, symptom
 from exercises.checking import BUGS, TASKS
 from exercises.decoding import FIRST_STATE, Table, beam_cases
+from exercises.models import Parts
 from exercises.running import run
 from exercises.tasks import END, NOTEBOOKS, START, Dice
-from model import AdditiveAttention
+from model import AdditiveAttention, SpatialDecoder
+from models.cells import run as run_layer
 from vocabulary import Vocabulary, tokenize
 
 SEEDS = range(5)
@@ -157,16 +159,31 @@ WRONG = {
     "decoder_step": {
         "the state never moves": """
             def decoder_step(parts, words, state, regions):
-                context, weights = parts.look(state[0], regions)
-                h, c = parts.lstm(parts.gates(parts.embed(words), context, state[0]), state[1])
-                return parts.score(h), state, weights""",
-        "ask with the state *before*": """
+                h, c, known, memory = state
+                h, c = parts.word_lstm(parts.embed(words), h, c)
+                context, weights = parts.look(h, regions)
+                known, memory = parts.language_lstm((h + context).tanh(), known, memory)
+                return parts.score((h + context).tanh() + known), state, weights""",
+        "ask with the *new* state": """
             def decoder_step(parts, words, state, regions):
-                h, c = state
+                h, c, known, memory = state
                 context, weights = parts.look(h, regions)
-                h, c = parts.lstm(parts.gates(parts.embed(words), context, h), c)
+                h, c = parts.word_lstm(parts.embed(words), h, c)
+                seen = torch.tanh(context + h)
+                known, memory = parts.language_lstm(seen, known, memory)
+                return parts.score(known + seen), (h, c, known, memory), weights""",
+        "the second LSTM reads what is *seen*": """
+            def decoder_step(parts, words, state, regions):
+                h, c = parts.word_lstm(parts.embed(words), *state[:2])
+                known, memory = parts.language_lstm(h, *state[2:])
                 context, weights = parts.look(h, regions)
-                return parts.score(h), (h, c), weights""",
+                return parts.score((h + context).tanh() + known), (h, c, known, memory), weights""",
+        "score(seen + known)": """
+            def decoder_step(parts, words, state, regions):
+                h, c = parts.word_lstm(parts.embed(words), *state[:2])
+                context, weights = parts.look(h, regions)
+                known, memory = parts.language_lstm(torch.tanh(h + context), *state[2:])
+                return parts.score(known), (h, c, known, memory), weights""",
     },
     "mean_loss": {
         "15 cells, but only 10 are real": """
@@ -446,6 +463,27 @@ def test_attend_is_the_librarys():
     query, keys, regions = torch.randn(2, 4), torch.randn(2, 9, 4), torch.randn(2, 9, 6)
     weights = TASKS["attend"].solution(query, keys, regions, attention.v.weight[0])[1]
     assert torch.allclose(weights, attention(query.unsqueeze(1), keys).squeeze(1), atol=1e-6)
+
+
+def test_decoder_step_is_the_librarys():
+    torch.manual_seed(0)
+    decoder = SpatialDecoder(11, 7, word_size=5, hidden_size=6, attention_size=4).eval()
+    words, regions = torch.tensor([5, 6]), torch.randn(2, 9, 7)
+    images = decoder.prepare(regions)
+
+    def lstm(layer):
+        return lambda x, h, c: run_layer(layer, x, None, (h, c))[1]
+
+    def look(h, regions):
+        query, v = decoder.query(h), decoder.attention.v.weight[0]
+        context, weights = TASKS["attend"].solution(query, decoder.attention.keys(regions), regions, v)
+        return decoder.context(context), weights
+
+    parts = Parts(decoder.embedding, lstm(decoder.word_rnn), look, lstm(decoder.language_rnn), decoder.lm_head)
+    scores, state, weights = TASKS["decoder_step"].solution(parts, words, images.state, regions)
+    expected = decoder.step(words, images.state, images)
+    for own, theirs in zip((scores, *state, weights), (expected[0], *expected[1], expected[2]), strict=True):
+        assert torch.allclose(own, theirs, atol=1e-6)
 
 
 def test_words_ids_and_coverage_are_the_vocabularys():
