@@ -66,10 +66,15 @@ class Figure(matplotlib.figure.Figure):
         """Text at a place given in inches from the left and from the top; a $ is a $, no formula."""
         self.text(left / self.get_figwidth(), 1 - top / self.get_figheight(), text, parse_math=False, **how)
 
+    def line(self, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
+        """A thin line over all axes, between two places given in inches from the left and from the top."""
+        across, down = self.get_size_inches()
+        places = [start[0] / across, end[0] / across], [1 - start[1] / down, 1 - end[1] / down]
+        self.add_artist(Line2D(*places, color=color, linewidth=0.9))
+
     def underline(self, left: float, top: float, width: float, color: str) -> None:
         """A line under a text written at the same place."""
-        across, y = self.get_figwidth(), 1 - (top + 0.035) / self.get_figheight()
-        self.add_artist(Line2D([left / across, (left + width) / across], [y, y], color=color, linewidth=0.9))
+        self.line((left, top + 0.035), (left + width, top + 0.035), color)
 
     def page(self) -> Axes:
         """Axes over the whole figure in inches, y pointing down: a sheet to draw on."""

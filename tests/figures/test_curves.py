@@ -79,7 +79,7 @@ def test_training_curves_without_an_epoch_say_so():
 
 
 def test_training_curves_refuse_a_level_that_is_no_perplexity():
-    with pytest.raises(ValueError, match="best possible 0.5"):
+    with pytest.raises(ValueError, match=r"best possible 0\.5"):
         training_curves(epochs(5), floor=0.5)
     with pytest.raises(ValueError, match="uniform nan"):
         training_curves(epochs(5), rungs={"uniform": float("nan")})
