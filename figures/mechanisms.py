@@ -88,12 +88,7 @@ def lstm_figure() -> Figure:
     _arrow(page, (at["o"], high + 0.6), (at["o"], low - 0.13))
     _arrow(page, (at["o"] + 0.13, low), (7.6, low))
     for name, kind in (("i", "input"), ("f", "forget"), ("g", "candidate"), ("o", "output")):
-        x, hue = at[name], color[name]
-        page.add_patch(Rectangle((x - step / 2, bar - 0.16), step, 0.32, facecolor=hue, alpha=0.14, lw=0))
-        _text(page, x, bar, rf"$\bf{{{name}}}$  {kind}", color=hue)
-        _arrow(page, (x, bar - 0.18), (x, squash + 0.16), color=hue)
-        _box(page, x, squash, "tanh" if name == "g" else "σ", hue, wide=0.56)
-        _text(page, x + 0.33, squash, "−1 to 1" if name == "g" else "0 to 1", size=7.5, color=GREY, ha="left")
+        _gate(page, at[name], (bar, squash), step, f"{name}  {kind}", color[name])
     _arrow(page, (at["f"], squash - 0.15), (at["f"], high + 0.13), color=ORANGE)
     _arrow(page, (at["i"], squash - 0.15), (at["i"], low), (at["g"] - 0.13, low), color=BLUE, seam=5)
     _arrow(page, (at["g"], squash - 0.15), (at["g"], low + 0.13), color=GREEN)
@@ -119,13 +114,27 @@ def lstm_figure() -> Figure:
     _arrow(page, (0.62, bar), (first - step / 2 - 0.02, bar))
     _text(page, 1.22, bar - 0.14, "$Wx + Uh + b$", size=9, color=GREY)
     _text(page, first + 1.5 * step, bar + 0.3, "4D numbers, cut into four quarters of D", size=8, color=GREY)
-    parts = ("c' = ", INK), ("f", ORANGE), (" · c + ", INK), ("i", BLUE), (" · ", INK), ("g", GREEN)
-    parts += ("          h' = ", INK), ("o", PURPLE), (" · tanh( c' )", INK)
-    left = first - step / 2
-    for text, hue in parts:
-        page.text(left, 3.7, text, size=12, color=hue, va="center_baseline", weight="bold" if hue != INK else "normal")
-        left += text_width(text, 12, "bold" if hue != INK else "normal")
+    _equations(page, first - step / 2, 3.7, color)
     return figure
+
+
+def _gate(page: Axes, x: float, heights: tuple[float, float], wide: float, name: str, color: str) -> None:
+    """A quarter of the product, its name in it, and the function that squashes it."""
+    bar, squash = heights
+    page.add_patch(Rectangle((x - wide / 2, bar - 0.16), wide, 0.32, facecolor=color, alpha=0.14, lw=0))
+    _text(page, x, bar, rf"$\bf{{{name[0]}}}${name[1:]}", color=color)
+    _arrow(page, (x, bar - 0.18), (x, squash + 0.16), color=color)
+    candidate = name.startswith("g")
+    _box(page, x, squash, "tanh" if candidate else "σ", color, wide=0.56)
+    _text(page, x + 0.33, squash, "−1 to 1" if candidate else "0 to 1", size=7.5, color=GREY, ha="left")
+
+
+def _equations(page: Axes, left: float, y: float, color: dict[str, str]) -> None:
+    """What the drawing says, in one line, each gate in its colour."""
+    for text in ("c' = ", "f", " · c + ", "i", " · ", "g", "          h' = ", "o", " · tanh( c' )"):
+        weight = "bold" if text in color else "normal"
+        page.text(left, y, text, size=12, color=color.get(text, INK), va="center_baseline", weight=weight)
+        left += text_width(text, 12, weight)
 
 
 def weighted_sum_figure(picture: Picture, weights: ArrayLike, title: str = "") -> Figure:
@@ -256,16 +265,21 @@ def spatial_step_figure() -> Figure:
         _text(page, x - 0.28, line - 0.72, "$h, c$ before", size=8, color=BLUE, ha="right")
         _text(page, x + 0.28, line - 0.72, "after", size=8, color=BLUE, ha="left")
 
-    x, cell = stops["look"], 0.17
+    _regions_below(page, stops["look"], base, line + 0.15)
+    return figure
+
+
+def _regions_below(page: Axes, x: float, base: float, end: float) -> None:
+    """The picture's regions, an arrow up from them to where they are looked at, and what is computed there."""
+    cell = 0.17
     shades = np.array([0.05, 0.1, 0.05, 0.12, 0.9, 0.3, 0.05, 0.2, 0.05])
     for region, shade in enumerate(shades):
         row, column = divmod(region, 3)
         at = x + (column - 1.5) * cell, base + (row - 1.5) * cell
         page.add_patch(Rectangle(at, cell, cell, facecolor=HEAT[int(255 * shade)], edgecolor=GREY, lw=0.6))
-    _arrow(page, (x, base - 1.5 * cell), (x, line + 0.15), color=ORANGE)
+    _arrow(page, (x, base - 1.5 * cell), (x, end), color=ORANGE)
     _text(page, x - 0.4, base - 0.08, "the picture", size=8, color=GREY, ha="right")
     _text(page, x - 0.4, base + 0.09, "regions $a_1 … a_R$", size=8, color=GREY, ha="right")
     looks = r"$\alpha$ = softmax of $v \cdot \tanh(W a_i + U h)$", r"$z = \Sigma\;\alpha_i\, a_i$"
     for row, text in enumerate((*looks, r"$s = \tanh(h + C z)$")):
         _text(page, x + 0.5, base - 0.25 + 0.25 * row, text, size=9, color=ORANGE, ha="left")
-    return figure
