@@ -64,18 +64,21 @@ function render({ model, el }) {
   });
   const own = element("button", { class: "own", type: "button", onclick: () => chooser.click() }, "your own", element("br"), "picture …");
   const strip = element("div", { class: "strip", role: "group", "aria-label": "Pictures" });
+  const pictures = element("div", { class: "pictures" }, own, chooser, strip); // the button stays, the strip scrolls
 
   function drawStrip() {
     const thumbnails = model.get("thumbnails").map((thumbnail, number) =>
       element("button", { type: "button", title: thumbnail.alt, onclick: () => send({ event: "choose", number }) },
         element("img", { src: thumbnail.src, alt: thumbnail.alt })));
-    strip.replaceChildren(...thumbnails, own, chooser);
+    strip.replaceChildren(...thumbnails);
     mark();
   }
 
   function mark() {
     const { number } = model.get("picture");
-    [...strip.querySelectorAll("button:not(.own)")].forEach((button, i) => button.setAttribute("aria-pressed", i === number));
+    [...strip.children].forEach((button, i) => button.setAttribute("aria-pressed", i === number));
+    const chosen = strip.children[number];
+    if (chosen) strip.scrollLeft = chosen.offsetLeft - (strip.clientWidth - chosen.offsetWidth) / 2;
   }
 
   // -------------------------------------------------------------------------------------------- captions
@@ -221,14 +224,13 @@ function render({ model, el }) {
     length_penalty: number("length_penalty"),
     temperature: number("temperature"),
     again: element("button", { type: "button", class: "again", onclick: () => send({ event: "again" }) }, "draw again"),
-    strength: element("input", { type: "range", min: 0, max: 1, step: 0.05, value: 0.6,
+    strength: element("input", { type: "range", min: 0, max: 1, step: 0.05, value: 1,
       oninput: ({ currentTarget }) => root.style.setProperty("--strength", currentTarget.value) }),
     smooth: select([["yes", "smooth"], ["", "grid cells"]], set("smooth", yes)),
-    colors: select([["", "light"], ["yes", "colours"]], set("colors", yes)),
     bare: element("input", { type: "checkbox", checked: true, onchange: arrange }),
     truth: element("input", { type: "checkbox", onchange: show }),
   };
-  controls.smooth.options[1].value = controls.colors.options[0].value = "no";
+  controls.smooth.options[1].value = "no";
   function label(text, control) {
     control.setAttribute("aria-label", text); // the options of a list would be read as a part of its label
     return element("label", {}, text, control);
@@ -239,14 +241,13 @@ function render({ model, el }) {
     ...(names.length > 1 ? choiceOfModels : []),
     label("beam width", controls.num_beams), label("length penalty", controls.length_penalty),
     label("temperature", controls.temperature), controls.again, label("strength", controls.strength),
-    label("map", controls.smooth), label("as", controls.colors), label("bare picture", controls.bare), masks);
+    label("map", controls.smooth), label("bare picture", controls.bare), masks);
 
   function drawSettings() {
     const now = model.get("settings");
     for (const name of ["name", "num_beams", "length_penalty", "temperature"]) controls[name].value = now[name];
     controls.beside.value = now.beside ?? "";
     controls.smooth.value = now.smooth ? "yes" : "no";
-    controls.colors.value = now.colors ? "yes" : "no";
     controls.again.hidden = !(now.temperature > 0);
     controls.num_beams.disabled = controls.length_penalty.disabled = now.temperature > 0;
     masks.hidden = !model.get("picture").annotated;
@@ -260,7 +261,7 @@ function render({ model, el }) {
     ondragover: (event) => { event.preventDefault(); event.stopPropagation(); root.classList.add("over"); },
     ondragleave: () => root.classList.remove("over"),
     ondrop: (event) => { event.preventDefault(); event.stopPropagation(); root.classList.remove("over"); bring(event.dataTransfer.files[0]); },
-  }, strip, stage, element("div", { class: "player" }, play, slider, here), settings, status);
+  }, pictures, stage, element("div", { class: "player" }, play, slider, here), settings, status);
 
   function answered() {
     waiting = Math.max(0, waiting - 1);

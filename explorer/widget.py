@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 from dataset.pictures import open_image
 from dataset.records import Record
 from decoding.trace import CaptionTrace, Choice, Exploration, grounded_objects
-from figures.attention import overlay
+from figures.attention import color_scale, overlay
 from figures.pictures import Picture, as_array, data_url
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 SIDE, SMALL, KEPT = 384, 112, 1024  # longest side in pixels: of the picture shown, a thumbnail, a picture brought along
 MOST = 8_000_000  # bytes of a picture brought along: Jupyter closes the connection at messages over 10 MB
-FULL = 0.85  # strength of the overlays; the page fades them against the bare picture
 # of what a person may set: the least, the most, the step of the field on the page
 LIMITS = {"num_beams": (1, 10, 1), "length_penalty": (0.0, 2.0, 0.1), "temperature": (0.0, 2.0, 0.1)}
 FIELDS = {  # of each event that the page may send; "settings" brings any of the settings
@@ -47,10 +46,9 @@ START_WITH: dict[str, Any] = {
     "temperature": 0.0,
     "seed": 0,
     "smooth": True,
-    "colors": False,
 }
 NO_ATTENTION = (
-    "This model has no attention: it sees the picture once, as a whole. The light shows instead how much the word's "
+    "This model has no attention: it sees the picture once, as a whole. The colours show instead how much the word's "
     "probability falls when that patch of the picture is greyed (occlusion)."
 )
 
@@ -80,8 +78,8 @@ def explore(
     """The explorer of a captioner, or of several by name, over some pictures.
 
     Comes in: what `checkpoint.load` gives; images as records (their masks can be shown), PIL pictures, uint8 arrays or
-    picture or no such captioner, and as `open_image` for a picture that cannot be read.
     paths; `beside`, the name of a second captioner, shown beside the first. Raises ValueError if there is no
+    picture or no such captioner, and as `open_image` for a picture that cannot be read.
     """
     return Explorer(captioner if isinstance(captioner, Mapping) else {"model": captioner}, images, beside)
 
@@ -118,9 +116,9 @@ class Explorer(anywidget.AnyWidget):
     def receive(self, content: Any, buffers: Sequence[bytes] = ()) -> None:
         """Answers an event {"event": …}; what cannot be answered becomes a sentence in `message`, and nothing changes.
 
-        choose {number}: another picture. settings {name, beside, num_beams, length_penalty, temperature, smooth,
-        colors}: any of them. again: draw anew. what_if {pane, place, word}: decode on from there. close {pane}: without
-        that what-if. upload {name}, and the bytes of a file: a picture of one's own.
+        choose {number}: another picture. settings {name, beside, num_beams, length_penalty, temperature, smooth}: any
+        of them. again: draw anew. what_if {pane, place, word}: decode on from there. close {pane}: without that
+        what-if. upload {name}, and the bytes of a file: a picture of one's own.
         """
         with self.hold_sync():  # one message to the page
             try:
@@ -163,7 +161,7 @@ class Explorer(anywidget.AnyWidget):
     def _on_settings(self, **given: Any) -> None:
         before, self._settings = self._settings, self._settings | self._checked(given)
         try:
-            if set(given) <= {"smooth", "colors"}:
+            if set(given) <= {"smooth"}:
                 self._show(self._shown, self.position)
             else:
                 self._tell()
@@ -194,7 +192,6 @@ class Explorer(anywidget.AnyWidget):
         names = list(self._captioners)
         known: dict[str, list] = {
             "smooth": [True, False],
-            "colors": [True, False],
             "name": names,
             "beside": [None, *names],
         }
@@ -256,9 +253,9 @@ class Explorer(anywidget.AnyWidget):
     def _pane(self, shown: Shown) -> dict[str, Any]:
         picture, number, _ = self._scene
         trace, array = shown.trace, as_array(picture, SIDE)
-        # where no patch matters the picture stays bright, instead of showing noise
-        maps = [np.ones_like(row) if trace.occlusion and row.max() < 0.005 else row for row in trace.maps]
-        look = {"smooth": self._settings["smooth"], "strength": FULL, "colors": self._settings["colors"]}
+        # where no patch matters there is nothing to see, instead of noise
+        maps = [np.zeros_like(row) if trace.occlusion and row.max() < 0.005 else row for row in trace.maps]
+        look = {"smooth": self._settings["smooth"], "top": color_scale(trace.maps)}
         record = self._images[number]
         seen = (
             grounded_objects(trace, record)
@@ -305,16 +302,17 @@ def _within(value: Any, low: float, high: float, what: str, whole: bool = False)
 
 
 def _outline(mask: np.ndarray, picture: np.ndarray) -> str:
-    """The border of a mask as a transparent PNG in the size of the picture: white, with a dark seam."""
+    """The border of a mask as a transparent PNG in the size of the picture: dark, with a white seam."""
     inside = Image.fromarray(mask).convert("L").resize(picture.shape[1::-1], Image.Resampling.BICUBIC)
     inside = inside.point(lambda level: 255 * (level > 127))
     seam, line, core = (np.asarray(inside.filter(f(s))) for f, s in _RINGS)
     border = np.zeros((*seam.shape, 4), np.uint8)
-    border[(seam > 0) & (core == 0), 3] = 120
-    border[(line > 0) & (core == 0)] = 255
+    border[(seam > 0) & (core == 0)] = 255
+    border[(line > 0) & (core == 0)] = DARK
     file = io.BytesIO()
     Image.fromarray(border).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
+DARK = (0x22, 0x22, 0x22, 255)  # as the outlines of the figures, style.INK
 _RINGS = ((ImageFilter.MaxFilter, 7), (ImageFilter.MaxFilter, 5), (ImageFilter.MinFilter, 1))

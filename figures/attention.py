@@ -1,4 +1,4 @@
-"""Where the model looks: the picture lit by the attention of each word, as a figure or as a film.
+"""Where the model looks: the attention of each word as colours over the picture, in a figure or a film.
 
 Comes in: a picture, the caption's words, attention as a plain array (T, R) over R = g * g regions. Goes out: a
 `Figure`, an array, or the pictures of a film. Knows no tensors, no models, no files.
@@ -17,21 +17,19 @@ from PIL import Image
 from figures.pictures import Picture, as_array, draw_outline, panels, scaled_mask, show
 from figures.style import BLUE, GREY, INK, Figure, line_count, quiet, shorten, text_width, wrap
 
-AMBER = np.array([255, 176, 0], np.float32)
-CIVIDIS = colormaps["cividis"](np.linspace(0, 1, 256))[:, :3].astype(np.float32)
+# Light yellow to purple: the darker, the more, and so in grey and to colour-blind eyes alike.
+HEAT = colormaps["plasma"](np.linspace(0.93, 0.25, 256))[:, :3].astype(np.float32)
+HEAT[:86] = 1 + np.linspace(0, 1, 86, dtype=np.float32)[:, None] * (HEAT[:86] - 1)  # it begins as white: as nothing
 
 
-def overlay(
-    image: Picture, weights: ArrayLike, smooth: bool = True, strength: float = 0.6, colors: bool = False
-) -> np.ndarray:
-    """The picture with light where the model looks; the rest is darker and greyer.
+def overlay(image: Picture, weights: ArrayLike, smooth: bool = True, top: float | None = None) -> np.ndarray:
+    """The picture in pale grey, and over it, in colours, where the model looks: the darker, the more.
 
     Comes in: image; weights (R,), the attention on R = g * g regions in row-major order over the whole picture, or
-    (g, g); smooth draws the weights as hills, with a thin line at half of the peak, and smooth=False shows the true
-    grid cells; strength, from 0 (no effect) to 1 (black where the weight is 0); colors lays the weights over the grey
-    picture as colours from blue to yellow instead (cividis, alike to colour-blind readers). Goes out: uint8 (H, W, 3).
-    The largest weight keeps the picture as it is, and other weights count relative to it, so that even attention
-    leaves the whole picture bright. Raises ValueError if R is no square, or weights are negative or not finite.
+    (g, g); smooth draws the weights as hills, and smooth=False shows the true grid cells; top, the weight of the
+    strongest colour, by default `color_scale` of these weights. Goes out: uint8 (H, W, 3). A night scene becomes as
+    pale as a bright one, so that colours look alike on both. Raises ValueError if R is no square, or weights are
+    negative or not finite.
     """
     weights = np.asarray(weights, np.float32)
     side = math.isqrt(weights.size)
@@ -39,22 +37,30 @@ def overlay(
         raise ValueError(f"attention must cover a square grid (R = g * g regions), but its shape is {weights.shape}")
     if not np.isfinite(weights).all() or weights.min() < 0:
         raise ValueError("attention weights must be finite and not negative: pass them after the softmax")
-    picture = as_array(image).astype(np.float32)
+    picture = as_array(image)
     height, width = picture.shape[:2]
     how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-    light = np.asarray(Image.fromarray(weights.reshape(side, side)).resize((width, height), how))
-    light = (light / max(light.max(), 1e-12)).clip(0, 1)[..., None]  # (H, W, 1)
-    grey = picture @ np.array([[0.299], [0.587], [0.114]], np.float32)  # (H, W, 1)
-    if colors:
-        lit = (1 - strength) * grey + strength * 255 * CIVIDIS[(255 * light[..., 0]).astype(np.uint8)]
-    else:
-        dark = (1 - strength) * (0.5 * picture + 0.5 * grey)
-        lit = light * picture + (1 - light) * dark
-    if colors or not smooth:
-        return lit.round().astype(np.uint8)
-    slope = np.hypot(*np.gradient(light[..., 0]))[..., None]
-    line = 0.8 * (1.5 - abs(light - 0.5) / np.maximum(slope, 1e-6)).clip(0, 1)  # 1 within a pixel of the line
-    return (line * AMBER + (1 - line) * lit).round().astype(np.uint8)
+    heat = np.asarray(Image.fromarray(weights.reshape(side, side)).resize((width, height), how))
+    heat = (heat / (color_scale(weights) if top is None else top)).clip(0, 1)  # (H, W)
+    # a tint, not a cover: what lies below still shows
+    return (255 * _pale(picture)[..., None] * HEAT[(255 * heat).round().astype(np.uint8)]).round().astype(np.uint8)
+
+
+def color_scale(attention: ArrayLike) -> float:
+    """The weight that gets the strongest colour: the largest of all, but at least six times their mean.
+
+    Comes in: attention (R,) or (T, R), whose words then share one scale. Even attention is pale everywhere.
+    """
+    weights = np.asarray(attention, np.float32)
+    return max(float(weights.max()), 6 * float(weights.mean()), 1e-12) if weights.size else 1.0
+
+
+def _pale(picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) in light grey, from 0.66 to 1, with its contrast stretched: (H, W)."""
+    grey = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    dark, bright = np.percentile(grey, [1, 99])
+    middle, half = (dark + bright) / 2, max((bright - dark) / 2, 40)  # a picture of one colour keeps its noise small
+    return 0.66 + 0.34 * ((grey - middle) / half / 2 + 0.5).clip(0, 1)
 
 
 def _attention(words: Sequence[str], attention: ArrayLike, **others: Sequence | None) -> np.ndarray:
@@ -76,21 +82,22 @@ def attention_figure(
     masks: Sequence[ArrayLike | None] | None = None,
     columns: int = 6,
     smooth: bool = True,
-    strength: float = 0.6,
 ) -> Figure:
-    """The picture, and then for each word the picture lit where the model looked when it said that word.
+    """The picture, and then for each word, in colours, where the model looked when it said that word.
 
     Comes in: words (T); attention (T, R), R = g * g regions row-major over the whole picture; probabilities (T),
-    written small beside the words; masks, per word a bool (H, W) of the image whose outline is drawn in white (the
-    true object), or None; smooth and strength as in `overlay`. Goes out: a figure of T + 1 panels, `columns` in a
-    row. Raises ValueError if lengths differ or a mask has not the size of the image.
+    written small beside the words; masks, per word a bool (H, W) of the image whose outline is drawn (the true
+    object), or None; smooth as in `overlay`. Goes out: a figure of T + 1 panels, `columns` in a row; all words share
+    one scale of colours, drawn over the bare picture. Raises ValueError if lengths differ or a mask has not the size
+    of the image.
     """
     rows = _attention(words, attention, probabilities=probabilities, masks=masks)
     width, size = 1.5, 9.5
     picture = as_array(image, 300)
-    lit = [overlay(picture, weights, smooth, strength) for weights in rows]
+    top = color_scale(rows)
+    heat = [overlay(picture, weights, smooth, top) for weights in rows]
     alt = "Where the model looks for each word: " + " ".join(words)
-    figure = panels([picture, *lit], columns, width, alt, head=0.23)
+    figure = panels([picture, *heat], columns, width, alt, head=0.23)
     for number, (axes, word) in enumerate(zip(figure.axes[1:], words, strict=True)):
         room = width
         if probabilities is not None:
@@ -100,14 +107,27 @@ def attention_figure(
         axes.set_title(shorten(word, room, size), loc="left", size=size, color=INK, pad=4, parse_math=False)
         mask = masks[number] if masks is not None else None
         if mask is not None:
-            draw_outline(axes, scaled_mask(mask, image, picture), "white")
+            draw_outline(axes, scaled_mask(mask, image, picture), INK, "white")
+    if words:
+        _scale_bar(figure, width, top)
     return figure
+
+
+def _scale_bar(figure: Figure, width: float, top: float) -> None:
+    """What the colours mean, over the first panel: from 0 to the weight of the strongest colour."""
+    most = f"{top:.2g}"
+    left, right = 0.05 + text_width("0", 7.5) + 0.05, 0.05 + width - text_width(most, 7.5) - 0.05
+    figure.write(0.05, 0.19, "0", size=7.5, color=GREY)
+    figure.write(right + 0.05, 0.19, most, size=7.5, color=GREY)
+    bar = figure.inches(left, 0.12, right - left, 0.07)
+    bar.imshow(HEAT[None], aspect="auto")
+    bar.axis("off")
 
 
 def attention_film(
     image: Picture, words: Sequence[str], attention: ArrayLike, probabilities: Sequence[float] | None = None
 ) -> list[Image.Image]:
-    """The frames of a film: a picture for each word, lit where the model looked, the caption below it.
+    """The frames of a film: a picture for each word, in colours where the model looked, the caption below it.
 
     Comes in: as for `attention_figure`. Goes out: T + 1 pictures of one size, the bare one first; Pillow keeps them as
     an animation: `film[0].save("look.gif", save_all=True, append_images=film[1:], duration=900, loop=0)`.
@@ -116,10 +136,10 @@ def attention_film(
     wide, size, line, picture = 3.6, 11.0, 0.22, as_array(image, 360)
     tall = wide * picture.shape[0] / picture.shape[1]
     placed = wrap(" ".join(words), wide, size)
-    film = []
-    for now, lit in enumerate([picture, *(overlay(picture, row) for row in rows)]):
+    film, top = [], color_scale(rows)
+    for now, seen in enumerate([picture, *(overlay(picture, row, top=top) for row in rows)]):
         figure = Figure(wide + 0.2, tall + 0.4 + line * line_count(placed), " ".join(words))
-        show(figure.inches(0.1, 0.1, wide, tall), lit)
+        show(figure.inches(0.1, 0.1, wide, tall), seen)
         for place, (word, x, row) in enumerate(placed, start=1):
             at, color = (0.1 + x, tall + 0.32 + row * line), BLUE if place == now else INK
             figure.write(*at, word, size=size, color=color)
@@ -127,7 +147,9 @@ def attention_film(
                 figure.underline(*at, text_width(word, size), color)
                 if probabilities is not None:
                     chance = f"{probabilities[now - 1]:.2f}"
-                    figure.write(wide + 0.1 - text_width(chance, 8), 0.22, chance, size=8, color="white")
+                    seam = [withStroke(linewidth=2, foreground="white")]
+                    at = (wide + 0.05 - text_width(chance, 8), 0.24)
+                    figure.write(*at, chance, size=8, color=INK, path_effects=seam)
         film.append(Image.open(io.BytesIO(figure.encoded())).convert("RGB"))
     return film
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from figures.style import (
@@ -28,78 +29,126 @@ from figures.style import (
 )
 
 RUNS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)
+NEAR = 1.5  # a level up to so many times above the highest validation perplexity is drawn at its height
 
 
 def training_curves(
     history: Sequence[Mapping[str, float]] | Mapping[str, Sequence[Mapping[str, float]]],
     floor: float | None = None,
-    uniform: float | None = None,
+    rungs: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Perplexity per epoch, on a logarithmic axis; a ring marks the best epoch.
+    """Perplexity per epoch; a ring marks the best epoch, dashed lines what to compare it with.
 
     Comes in: history, a dict per epoch with epoch, train_perplexity and val_perplexity, or several histories by name;
-    floor, the best perplexity there can be, and uniform, that of guessing every word alike, as dashed lines. Raises
-    ValueError if a history is empty.
+    floor, the best perplexity there can be; rungs, perplexities by name, as of simpler models. The axis shows where the
+    curves are, from the floor up; rungs far above them stand over a break of it, in their order, not at their height.
+    Raises ValueError if a history is empty, or a floor or rung is no perplexity (at least 1).
     """
     runs = history if isinstance(history, Mapping) else {"validation": history}
     if not runs or not all(len(epochs) for epochs in runs.values()):
         raise ValueError("the history holds no epoch yet: train at least one before drawing the curves")
-    known = {"best possible": floor, "uniform guess": uniform}
-    lines = {text: value for text, value in known.items() if value is not None}
-    labels = [(value, f"{text} {short_number(value)}", GREY) for text, value in lines.items()]
+    levels = dict(rungs or {}) | ({} if floor is None else {"best possible": floor})
+    if wrong := [f"{name} {value}" for name, value in levels.items() if not 1 <= value < math.inf]:
+        raise ValueError(f"a perplexity is at least 1 and finite, but not {', '.join(wrong)}")
     best = {name: min(epochs, key=lambda row: row["val_perplexity"]) for name, epochs in runs.items()}
+    top = NEAR * max(row["val_perplexity"] for epochs in runs.values() for row in epochs)
+    near = [(value, f"{name} {short_number(value)}", GREY) for name, value in levels.items() if value <= top]
+    far = sorted((value, f"{name} {short_number(value)}") for name, value in levels.items() if value > top)
+    labels = list(near)
     for color, (name, epochs) in zip(cycle(RUNS), runs.items()):
-        text = f"{name}: best {short_number(best[name]['val_perplexity'])}, epoch {best[name]['epoch']}"
+        text = f"{name}: best {short_number(best[name]['val_perplexity'])}, epoch {best[name]['epoch']:g}"
         labels.append((epochs[-1]["val_perplexity"], text, color))
         if len(runs) == 1:
             training = epochs[-1]["train_perplexity"]
             labels.append((training, f"training {short_number(training)}", SKY))
 
-    margin = 0.3 + max(text_width(text, 8.5) for _, text, _ in labels)
-    figure = Figure(5.4 + margin, 3.6, "perplexity per epoch: " + "; ".join(text for _, text, _ in sorted(labels)))
-    axes = figure.inches(0.65, 0.25, 4.75, 2.85)
+    texts = [text for _, text, _ in sorted(labels)] + [text for _, text in far]
+    margin, tall = 0.3 + max(text_width(text, 8.5) for text in texts), max(2.85, 0.18 * len(labels))
+    above = 0.32 + 0.2 * len(far)
+    figure = Figure(5.4 + margin, above + tall + 0.5, "perplexity per epoch: " + "; ".join(texts))
+    axes = figure.inches(0.65, above, 4.75, tall)
     quiet(axes, "epoch", "perplexity")
-    axes.set_yscale("log")
     for color, (name, epochs) in zip(cycle(RUNS), runs.items()):
-        steps = [row["epoch"] for row in epochs]
-        look: dict[str, Any] = {"color": color, "marker": "o" if len(epochs) == 1 else "", "ms": 4}
-        axes.plot(steps, [row["train_perplexity"] for row in epochs], lw=1, alpha=0.5, **look)
-        axes.plot(steps, [row["val_perplexity"] for row in epochs], lw=1.8, **look)
-        ring: dict[str, Any] = {"ms": 8, "mfc": "none", "mec": color, "mew": 1.2, "clip_on": False}
-        axes.plot(best[name]["epoch"], best[name]["val_perplexity"], "o", **ring)
-    for value in lines.values():
+        _run(axes, epochs, color, best[name])
+    for value, _, _ in near:
         axes.axhline(value, color=GREY, lw=0.9, ls=DASHED)
     first, last = (choose(row["epoch"] for epochs in runs.values() for row in epochs) for choose in (min, max))
     axes.set_xlim(first - 0.03 * max(1, last - first), last + 0.03 * max(1, last - first))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-    log_ticks(axes.yaxis)
-    if len(runs) > 1:
-        axes.set_title("thick: validation, thin: training", loc="right", size=8, color=GREY)
+    _heights(axes, [row for epochs in runs.values() for row in epochs], [value for value, _, _ in near])
     direct_labels(axes, labels)
+    if far:
+        _broken(figure.inches(0.65, 0.3, 4.75, above - 0.3), far)
+    if len(runs) > 1:
+        figure.write(5.4, 0.18, "thick: validation, thin: training", size=8, color=GREY, ha="right")
     return figure
 
 
-def learning(history: Sequence[Mapping[str, float]], epochs: int) -> Figure:
-    """Loss and perplexity so far, side by side, with room for all `epochs`: a figure to be drawn anew after each.
+def _run(axes: Axes, epochs: Sequence[Mapping[str, float]], color: str, best: Mapping[str, float]) -> None:
+    """One run's two curves, and the ring at its best epoch."""
+    steps = [row["epoch"] for row in epochs]
+    look: dict[str, Any] = {"color": color, "marker": "o" if len(epochs) == 1 else "", "ms": 4}
+    axes.plot(steps, [row["train_perplexity"] for row in epochs], lw=1, alpha=0.5, **look)
+    axes.plot(steps, [row["val_perplexity"] for row in epochs], lw=1.8, **look)
+    ring: dict[str, Any] = {"ms": 8, "mfc": "none", "mec": color, "mew": 1.2, "clip_on": False}
+    axes.plot(best["epoch"], best["val_perplexity"], "o", **ring)
 
-    Comes in: history, as for `training_curves`, or still empty. Loss is nats per token, the logarithm of perplexity.
+
+def _heights(axes: Axes, epochs: Sequence[Mapping[str, float]], levels: Sequence[float]) -> None:
+    """The y axis from the lowest level or curve to the highest of validation; logarithmic if that is a long way.
+
+    The first epochs of training may be far above: there the thin line leaves the picture.
+    """
+    high = max([*levels, *(row["val_perplexity"] for row in epochs), min(row["train_perplexity"] for row in epochs)])
+    low = min([*levels, *(min(row["val_perplexity"], row["train_perplexity"]) for row in epochs)])
+    if high > 5 * low:
+        axes.set_yscale("log")
+        axes.set_ylim(low / 1.1, high * 1.15)
+        log_ticks(axes.yaxis)
+    else:
+        pad = 0.06 * max(high - low, 0.02 * high)
+        axes.set_ylim(low - pad, high + pad)
+        axes.yaxis.set_major_locator(MaxNLocator(6, min_n_ticks=3))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
+
+
+def _broken(band: Axes, far: Sequence[tuple[float, str]]) -> None:
+    """Levels over a break of the axis, line by line from the lowest up."""
+    quiet(band)
+    band.spines["bottom"].set_visible(False)
+    band.set(xlim=(0, 1), ylim=(0, band.get_position().height * band.figure.get_figheight()), xticks=[], yticks=[])
+    for place, (_, text) in enumerate(far):
+        band.axhline(y := 0.12 + 0.2 * place, color=GREY, lw=0.9, ls=DASHED)
+        band.text(1.02, y, text, size=8.5, va="center", color=GREY, transform=band.get_yaxis_transform())
+    for y in (-0.03, 0.02):  # the two strokes of a break
+        band.plot([-0.014, 0.014], [y - 0.025, y + 0.025], color=GREY, lw=0.9, clip_on=False)
+
+
+def learning(history: Sequence[Mapping[str, float]], epochs: int, floor: float | None = None) -> Figure:
+    """Perplexity so far, with room for all `epochs`: a figure to be drawn anew after each.
+
+    Comes in: history and floor, as for `training_curves`; the history may still be empty.
     """
     kinds = (("val_perplexity", "validation", BLUE, 1.8), ("train_perplexity", "training", SKY, 1.0))
     now = [f"{name} perplexity {short_number(history[-1][key])}" for key, name, _, _ in kinds if history]
     alt = f"epoch {len(history)} of {epochs}: " + (", ".join(now) or "nothing learned yet")
-    figure = Figure(8.8, 2.7, alt)
-    for left, what in ((0.6, "loss per token"), (5.05, "perplexity")):
-        axes = figure.inches(left, 0.25, 2.5, 1.95)
-        quiet(axes, "epoch", what)
-        axes.set_xlim(0.8, max(epochs, 2) + 0.2)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        labels = []
-        for key, name, color, width in kinds if history else ():
-            values = [math.log(row[key]) if what != "perplexity" else row[key] for row in history]
-            axes.plot([row["epoch"] for row in history], values, color=color, lw=width, marker="o", ms=2.5)
-            labels.append((values[-1], f"{name} {short_number(values[-1])}", color))
-        axes.autoscale_view(scalex=False)
-        direct_labels(axes, labels, gap=0.11)
+    figure = Figure(7.4, 2.7, alt)
+    axes = figure.inches(0.65, 0.25, 4.75, 1.95)
+    quiet(axes, "epoch", "perplexity")
+    axes.set_xlim(0.8, max(epochs, 2) + 0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    if not history:
+        axes.set_yticks([])
+        return figure
+    labels = [] if floor is None else [(floor, f"best possible {short_number(floor)}", GREY)]
+    for key, name, color, width in kinds:
+        values = [row[key] for row in history]
+        axes.plot([row["epoch"] for row in history], values, color=color, lw=width, marker="o", ms=2.5)
+        labels.append((values[-1], f"{name} {short_number(values[-1])}", color))
+    if floor is not None:
+        axes.axhline(floor, color=GREY, lw=0.9, ls=DASHED)
+    _heights(axes, history, [] if floor is None else [floor])
+    direct_labels(axes, labels)
     return figure
 
 

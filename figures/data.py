@@ -20,19 +20,29 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#f4f7fa", "#9cc3de", BLUE
 
 
 def word_frequencies(counts: Mapping[str, int], top: int = 30) -> Figure:
-    """The `top` most frequent words; and all words by rank, logarithmic, so that Zipf's law is a straight line."""
+    """The `top` most frequent words; and all words by rank, beside the straight line of Zipf's law.
+
+    Zipf's law shares the same number of tokens out so that the word of rank r has 1 / r of what the first has; on two
+    logarithmic axes it is straight. Raises ValueError if there are no words.
+    """
     shown = _ranked(counts, top, "words")
     names, values = zip(*shown, strict=True)
     margin = 0.15 + max(text_width(name, 8.5) for name in names)
     tall = 0.17 * len(names)
     plot = min(max(2.0, tall), 3.4)
-    alt = f"the {len(names)} most frequent words, from “{names[0]}” down, and all words by rank"
+    alt = f"the {len(names)} most frequent words, from “{names[0]}” down, and all words by rank beside Zipf's law"
     figure = Figure(9.2, max(tall + 0.45, plot + 0.85), alt)
     _bars(figure.inches(margin, 0.35, 4.6 - margin - 0.5, tall), names, values)
     axes = figure.inches(5.4, 0.35, 3.6, plot)
     quiet(axes, "rank of the word", "times it occurs")
     ranks = sorted(counts.values(), reverse=True)
-    axes.loglog(range(1, len(ranks) + 1), ranks, color=BLUE, lw=1.8)
+    places = np.arange(1, len(ranks) + 1)
+    law = sum(ranks) / (1 / places).sum() / places
+    axes.loglog(places, law, color=GREY, lw=0.9, ls=DASHED)
+    axes.loglog(places, ranks, color=BLUE, lw=1.8, marker="o" if len(ranks) == 1 else "")
+    axes.text(
+        0.98, 0.97, "dashed: Zipf's law, 1 / rank", transform=axes.transAxes, size=8, color=GREY, ha="right", va="top"
+    )
     log_ticks(axes.xaxis)
     log_ticks(axes.yaxis)
     once = sum(count == 1 for count in ranks)

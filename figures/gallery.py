@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from figures.annotations import category_color
+from figures.annotations import Object, category_colors, draw_objects
 from figures.pictures import Picture, as_array, draw_outline, panels, scaled_mask, show
 from figures.style import GREEN, GREY, INK, ORANGE, Figure, line_count, text_width, wrap
 
@@ -52,19 +52,22 @@ def captioned(
     columns: int = 2,
     named: Sequence[Sequence[Mapping[int, str]]] | None = None,
     masks: Sequence[ArrayLike | None] | None = None,
+    objects: Sequence[Sequence[Object]] | None = None,
 ) -> Figure:
     """Pictures, each with all its captions beside it.
 
     Comes in: captions, a list per picture; named, per picture and caption a dict from the place of a word (0 is the
-    first) to the category that it names: the word gets that category's colour, as in `show_annotations`, and a line;
-    masks, as in `image_grid`. Raises ValueError if the lengths differ or a mask has not the size of its picture.
+    first) to the category that it names: the word gets that category's colour and a line; objects, per picture its
+    (category, mask) in the same colours; masks, as in `image_grid`. Raises ValueError if the lengths differ or a mask
+    has not the size of its picture.
     """
     if not len(images) or len(captions) != len(images):
         raise ValueError(f"{len(images)} pictures and {len(captions)} lists of captions: there must be one per picture")
     if named is not None and [len(said) for said in named] != [len(said) for said in captions]:
         raise ValueError("the words named must be given for each caption of each picture")
-    if masks is not None and len(masks) != len(images):
-        raise ValueError(f"{len(images)} pictures and {len(masks)} masks: there must be one per picture")
+    for name, given in (("masks", masks), ("lists of objects", objects)):
+        if given is not None and len(given) != len(images):
+            raise ValueError(f"{len(images)} pictures and {len(given)} {name}: there must be one per picture")
     if columns < 1:
         raise ValueError(f"columns must be 1 or more, not {columns}")
     columns, wide, room, gap, edge = min(columns, len(images)), 1.6, 2.7, 0.25, 0.05
@@ -78,25 +81,41 @@ def captioned(
     rows = [max(heights[start : start + columns]) + gap for start in range(0, len(images), columns)]
     alt = "; ".join(f"a picture and its captions: {' / '.join(said)}" for said in captions)
     figure = Figure(columns * (wide + room + gap) - gap / 2 + edge, sum(rows) - gap + 2 * edge, alt)
+    colors = category_colors(
+        [name for said in named or () for words in said for name in words.values()]
+        + [name for shown in objects or () for name, _ in shown]
+    )
     for place, (picture, said) in enumerate(zip(pictures, texts, strict=True)):
         row, column = divmod(place, columns)
         left, top = edge + column * (wide + room + gap), edge + sum(rows[:row])
         axes = figure.inches(left, top, wide, talls[place])
         show(axes, picture)
         axes.set_anchor("NW")
+        draw_objects(axes, images[place], picture, objects[place] if objects is not None else (), colors)
         mask = masks[place] if masks is not None else None
         if mask is not None:
             draw_outline(axes, scaled_mask(mask, images[place], picture), "white")
-        left, top = left + wide + 0.12, top + 0.11
-        for number, words in enumerate(said):
-            for word_place, (word, x, line) in enumerate(words):
-                category = named[place][number].get(word_place) if named is not None else None
-                at, color = (left + x, top + line * LINE), INK if category is None else category_color(category)
-                figure.write(*at, word, size=SIZE, color=color)
-                if category is not None:  # a line too: colour alone does not reach everybody
-                    figure.underline(*at, text_width(word, SIZE), color)
-            top += line_count(words) * LINE + 0.09
+        kinds = named[place] if named is not None else [{}] * len(said)
+        _write_captions(figure, left + wide + 0.12, top + 0.11, said, kinds, colors)
     return figure
+
+
+def _write_captions(
+    figure: Figure,
+    left: float,
+    top: float,
+    captions: Sequence[Sequence[tuple[str, float, int]]],
+    named: Sequence[Mapping[int, str]],
+    colors: Mapping[str, str],
+) -> None:
+    """Wrapped captions below each other; a word that names a category in that category's colour."""
+    for words, kinds in zip(captions, named, strict=True):
+        for place, (word, x, line) in enumerate(words):
+            at, color = (left + x, top + line * LINE), colors[kinds[place]] if place in kinds else INK
+            figure.write(*at, word, size=SIZE, color=color)
+            if place in kinds:  # a line too: colour alone does not reach everybody
+                figure.underline(*at, text_width(word, SIZE), color)
+        top += line_count(words) * LINE + 0.09
 
 
 def gallery(

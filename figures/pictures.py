@@ -60,13 +60,13 @@ def scaled_mask(mask: ArrayLike, image: Picture, picture: np.ndarray) -> np.ndar
     return np.asarray(fine).clip(0, 1)
 
 
-def draw_outline(axes: Axes, cover: np.ndarray, color: str) -> None:
+def draw_outline(axes: Axes, cover: np.ndarray, color: str, seam: str = "#00000070") -> None:
     """Draw the border of what a scaled mask covers, closed also where the object leaves the picture."""
     height, width = cover.shape
     if cover.max() > 0.5:
         line = axes.contour(range(-1, width + 1), range(-1, height + 1), np.pad(cover, 1), [0.5], colors=color)
         line.set(linewidth=1.4, clip_on=False)
-        line.set_path_effects([withStroke(linewidth=2.6, foreground="#00000070")])
+        line.set_path_effects([withStroke(linewidth=2.6, foreground=seam)])
         axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 

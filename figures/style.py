@@ -66,10 +66,15 @@ class Figure(matplotlib.figure.Figure):
         """Text at a place given in inches from the left and from the top; a $ is a $, no formula."""
         self.text(left / self.get_figwidth(), 1 - top / self.get_figheight(), text, parse_math=False, **how)
 
+    def line(self, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
+        """A thin line over all axes, between two places given in inches from the left and from the top."""
+        across, down = self.get_size_inches()
+        places = [start[0] / across, end[0] / across], [1 - start[1] / down, 1 - end[1] / down]
+        self.add_artist(Line2D(*places, color=color, linewidth=0.9))
+
     def underline(self, left: float, top: float, width: float, color: str) -> None:
         """A line under a text written at the same place."""
-        across, y = self.get_figwidth(), 1 - (top + 0.035) / self.get_figheight()
-        self.add_artist(Line2D([left / across, (left + width) / across], [y, y], color=color, linewidth=0.9))
+        self.line((left, top + 0.035), (left + width, top + 0.035), color)
 
     def page(self) -> Axes:
         """Axes over the whole figure in inches, y pointing down: a sheet to draw on."""
@@ -142,13 +147,26 @@ def short_number(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def direct_labels(axes: Axes, labels: Sequence[tuple[float, str, str]], gap: float = 0.062) -> None:
-    """Write labels right of the axes at their y values, pushed apart where they would overlap."""
-    places: list[float] = []  # of the axes' height
-    ordered = sorted(labels)
-    for value, _, _ in ordered:
-        place = axes.transAxes.inverted().transform(axes.transData.transform((1, value)))[1]
-        places.append(max(place, places[-1] + gap) if places else place)
-    look: dict[str, Any] = {"size": 8.5, "va": "center", "transform": axes.transAxes}
+def direct_labels(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Write labels (y value, text, color) right of the axes at their y values, moved apart where they would overlap.
+
+    They stay beside the axes as long as these are tall enough for all of them; text in equal places keeps its order.
+    """
+    size, line = 8.5, 0.17  # points; inches from line to line
+    gap = line / (axes.get_position(original=True).height * axes.figure.get_figheight())  # of the axes' height
+    ordered = sorted(labels, key=lambda label: label[0])
+    wanted = [axes.transAxes.inverted().transform(axes.transData.transform((1, value)))[1] for value, *_ in ordered]
+    groups: list[list[float]] = []  # the lowest place and the number of labels of each run that stands line by line
+    for place in wanted:
+        groups.append([min(max(place, 0.0), 1.0), 1])
+        while len(groups) > 1 and groups[-2][0] + gap * groups[-2][1] > groups[-1][0]:
+            low, many = groups.pop(-2)
+            start, more = groups.pop()
+            # both runs become one, around the mean of the places that its labels asked for
+            centre = (many * (low + gap * (many - 1) / 2) + more * (start + gap * (more - 1) / 2)) / (many + more)
+            height = gap * (many + more - 1)
+            groups.append([max(0.0, min(centre - height / 2, 1 - height)), many + more])
+    places = [low + gap * number for low, many in groups for number in range(int(many))]
+    look: dict[str, Any] = {"size": size, "va": "center", "transform": axes.transAxes}
     for place, (_, text, color) in zip(places, ordered, strict=True):
         axes.text(1.02, place, text, color=color, **look)

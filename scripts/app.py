@@ -28,7 +28,8 @@ from scripts import train
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = Path("explorer/page.ipynb")
-# What the browser holds the page to: it may speak with this computer only. (Voilà would ask a CDN for an icon font.)
+TEMPLATE = ROOT / "explorer"  # holds voila/templates/explorer: Voilà's own page without its icon font from a CDN
+# What the browser holds the page to: it may speak with this computer only.
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: ws://127.0.0.1:*"
 
 
@@ -83,9 +84,10 @@ def served(port: int) -> Iterator[tuple[str, subprocess.Popen]]:
     command = [sys.executable, "-m", "voila", str(NOTEBOOK), "--no-browser", "--Voila.ip=127.0.0.1", f"--port={port}"]
     command += ["--Voila.identity_provider_class=scripts.app.TokenOnly", "--Voila.auto_token=True"]
     command += [f"--Voila.tornado_settings={{'headers': {{'Content-Security-Policy': \"{POLICY}\"}}}}"]
-    command += ["--Voila.port_retries=0", "--Voila.log_level=CRITICAL"]
+    command += ["--Voila.port_retries=0", "--Voila.log_level=CRITICAL", "--VoilaConfiguration.template=explorer"]
     # in the environment, where other users of the computer do not see it as they see a command line
     environment = os.environ | {"JUPYTER_TOKEN": token, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    environment["JUPYTER_PATH"] = os.pathsep.join(filter(None, (str(TEMPLATE), os.environ.get("JUPYTER_PATH"))))
     server = subprocess.Popen(command, env=environment)
     try:
         while (status := _status(port)) != 403:

@@ -233,3 +233,21 @@ def course(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
     for command in (["-m", "scripts.sample"], ["-m", "scripts.notebooks", "run"]):
         subprocess.run([sys.executable, *command], cwd=folder, env=environment, check=True)
     return folder, files
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Debian's chromium, driven by Playwright; without one (.ci/run installs it) the test is skipped."""
+    # of a module: while it runs, no other test can have an event loop of its own
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=60_000)
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    quiet += ["--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=quiet)
+        yield launched
+        launched.close()

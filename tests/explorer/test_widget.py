@@ -13,7 +13,7 @@ from PIL import Image
 
 from explorer import widget as explorer_module
 from explorer.widget import LIMITS, MOST, Explorer, explore
-from figures.attention import overlay
+from figures.attention import color_scale, overlay
 from figures.pictures import as_array
 
 
@@ -46,7 +46,7 @@ def test_the_page_is_shown_the_overlays_of_the_static_figure(widget, records):
     trace = widget._shown[0].trace
     picture = as_array(Image.open(records["val"][0].path), explorer_module.SIDE)
     for frame, row in zip(pane["frames"], trace.maps, strict=True):
-        expected = overlay(picture, row, strength=explorer_module.FULL)
+        expected = overlay(picture, row, top=color_scale(trace.maps))
         assert abs(shown(frame).astype(float) - expected).mean() < 3  # JPEG
     assert widget.picture["said"] == records["val"][0].captions[0] and len(widget.thumbnails) == 3
 
@@ -106,9 +106,6 @@ def test_settings_change_the_caption_or_only_its_look(widget):
     before = widget.panes[0]
     widget.receive({"event": "settings", "smooth": False})
     assert widget.panes[0]["words"] == before["words"] and widget.panes[0]["frames"] != before["frames"]
-    grid = widget.panes[0]["frames"]
-    widget.receive({"event": "settings", "colors": True})
-    assert widget.panes[0]["frames"] != grid
     widget.receive({"event": "settings", "temperature": 2.0})
     drawn = {tuple(widget.panes[0]["words"])}
     for _ in range(5):
@@ -117,11 +114,13 @@ def test_settings_change_the_caption_or_only_its_look(widget):
     assert len(drawn) > 1 and widget.settings["temperature"] == 2.0
 
 
-def test_colours_are_darkest_where_it_does_not_look():
-    grey = np.full((80, 80, 3), 128, np.uint8)
-    lit = overlay(grey, np.eye(1, 16).ravel(), smooth=False, colors=True, strength=1.0).astype(int)
-    assert lit[:20, :20, :2].min() > 180 and lit[:20, :20, 2].max() < 100, "yellow at the peak"
-    assert lit[30:, 30:].sum(-1).max() < 150, "dark blue elsewhere"
+def test_where_no_patch_matters_no_colour_is_shown(widget):
+    widget.receive({"event": "settings", "name": "does not"})
+    told = widget._shown[0]
+    maps = np.array([[0.4, 0.0, 0.0, 0.0], *[[0.001, 0.004, 0.0, 0.002]] * (len(told.trace.ids) - 1)], np.float32)
+    first, second, *_ = widget._pane(told._replace(trace=replace(told.trace, maps=maps)))["frames"]
+    most_colourful = [np.ptp(shown(frame).astype(int), axis=2).max() for frame in (first, second)]
+    assert most_colourful[0] > 60 > 15 > most_colourful[1]
 
 
 # ------------------------------------------------------------------------------------------- what a person may bring

@@ -29,6 +29,16 @@ def test_dataset_plots_state_their_numbers(texts):
     assert {"2", "3", "4"} <= set(pairs) and "9" not in pairs
 
 
+def test_zipfs_law_is_a_straight_line_beside_the_counts_with_as_many_tokens():
+    follows = {f"word {rank}": round(1000 / rank) for rank in range(1, 101)}
+    axes = word_frequencies(follows).axes[1]
+    law, counts = (np.array(line.get_xydata()) for line in axes.lines)
+    slopes = np.diff(np.log(law[:, 1])) / np.diff(np.log(law[:, 0]))
+    assert slopes == pytest.approx(-1) and axes.get_xscale() == axes.get_yscale() == "log"
+    assert law[:, 1].sum() == pytest.approx(counts[:, 1].sum())
+    assert law[:, 1] == pytest.approx(counts[:, 1], rel=0.06), "words that obey it lie on it"
+
+
 def test_dataset_plots_refuse_what_they_cannot_draw():
     with pytest.raises(ValueError, match="no words"):
         word_frequencies({})

@@ -77,6 +77,21 @@ def test_captions_stand_beside_their_picture_whole_and_names_in_the_colour_of_th
     assert to_rgba(ball) == box.get_edgecolor() and figure.texts[0].get_color() == INK
 
 
+def test_objects_beside_captions_have_the_colour_of_the_words_that_name_them(picture):
+    mask = np.zeros((90, 120), bool)
+    mask[20:60, 20:60] = True
+    named = [[{1: "cat", 3: "dog"}], [{}]]
+    objects = [[("dog", mask), ("cat", None)], []]
+    figure = captioned([picture] * 2, [["a cat and dog"], ["a ball"]], named=named, objects=objects)
+    word = {text.get_text(): to_rgba(text.get_color()) for text in figure.texts}
+    (outline,) = figure.axes[0].collections
+    assert tuple(outline.get_edgecolor()[0]) == word["dog"] != word["cat"] and len(figure.axes[1].images) == 1
+    tint = np.asarray(figure.axes[0].images[1].get_array())
+    assert tuple(tint[0, 0, :3]) == pytest.approx(word["dog"][:3])
+    with pytest.raises(ValueError, match="2 pictures and 1 lists of objects"):
+        captioned([picture] * 2, [["a"], ["b"]], objects=[[]])
+
+
 def test_image_grid_takes_arrays_and_pictures_of_any_shape(picture, texts):
     tall = np.zeros((500, 40, 3), np.uint8)
     figure = image_grid([picture, tall, picture.convert("L")], ["one", "two words", "three\nlines"], columns=2)

@@ -23,7 +23,7 @@ def test_an_outline_follows_the_border_of_its_mask(picture, kind):
         "captioned": lambda: captioned([picture], [["a ball"]], masks=[mask]),
         "annotations": lambda: show_annotations(picture, [("ball", mask, (60, 10, 50, 40))]),
     }[kind]()
-    axes = figure.axes[-1]
+    axes = figure.axes[1 if kind == "attention" else -1]
     scale = axes.images[0].get_array().shape[1] / 120
     (outline,) = axes.collections
     line = np.concatenate([path.vertices for path in outline.get_paths()]) / scale  # pixels of the picture
