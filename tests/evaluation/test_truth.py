@@ -7,7 +7,7 @@ from dataset.records import Instance, Record
 from dataset.sample import making
 from evaluation.metrics import tokenized
 from evaluation.objects import colored_objects
-from evaluation.truth import count_accuracy, relation_accuracy, truthfulness
+from evaluation.truth import claims, count_accuracy, relation_accuracy, truthfulness
 from vocabulary import tokenize
 
 
@@ -45,6 +45,39 @@ def test_the_same_category_in_another_colour_is_not_true():
     assert colored_objects(tokenize("A red kite, red kites and a kite")) == {("red", "kite")}
 
 
+def marks(caption: str, record: Record) -> dict[str, bool]:
+    words = caption.split()
+    return {" ".join(words[i] for i in claim.words): claim.right for claim in claims(words, record)}
+
+
+def test_each_word_that_can_be_judged_is_marked():
+    one = record(1, ("red", "bicycle"), ("blue", "person"), ("blue", "person"))
+    assert marks("a pair of red bicycles", one) == {"a pair of": False, "red": True, "bicycles": True}
+    assert marks("two men in blue on a boat", one) == {"two": True, "men": True, "blue": True, "boat": False}
+    assert marks("a green bicycle on the grass", one) == {"green": False, "bicycle": True}
+    assert claims(tokenize("a red kite"), Record(1, "1.png", "val", ("a dog",))) == [], "nothing is annotated"
+
+
+def test_photographs_are_judged_by_things_and_numbers():
+    dog = Instance("dog", (0, 0, 1, 1), 1, [])
+    photograph = Record(1, "1.jpg", "val", ("a dog",), 60, 40, (dog, dog))
+    assert marks("three brown dogs above a cat", photograph) == {"three": False, "dogs": True, "cat": False}
+    crowd = Instance("person", (0, 0, 1, 1), 1, [], crowd=True)
+    assert marks("three people", Record(1, "1.jpg", "val", ("a dog",), instances=(crowd,)))["three"]
+
+
+def test_a_wrong_number_or_place_makes_a_caption_false():
+    (picture,) = scene(("red", "kite", (70, 10, 20, 20)), ("blue", "person", (40, 80, 12, 30)))
+    for caption, true in {
+        "a red kite above a man in blue": 1,
+        "two red kites above a man in blue": 0,
+        "a red kite below a man in blue": 0,
+        "a red kite and a cat": 0,
+    }.items():
+        t = truthfulness(tokenized({1: caption}), [picture])
+        assert (t.true_share, t.true_captions) == (1, true), caption
+
+
 def test_captions_of_other_images_are_refused():
     with pytest.raises(ValueError, match="no caption belongs to any of the records"):
         truthfulness(tokenized({7: "a dog"}), [record(1, ("red", "kite"))])
@@ -68,7 +101,11 @@ def scene(*things: tuple[str, str, tuple[float, float, float, float]]) -> list[R
         ("two men dressed in blue and two red kites", (0.5, 2)),
         ("three red kites", (0, 1)),
         ("two green kites", (0, 1)),
-        ("two kites and a red kite", (0, 0)),  # no colour, no number: nothing claimed
+        ("two kites and a red kite", (1, 1)),
+        ("two boats and four boats", (1, 1)),  # of things without a colour there are at least so many
+        ("three kites", (0, 1)),
+        ("one red kite and one man in blue", (0.5, 2)),
+        ("a pair of red bicycles", (0, 1)),
     ],
 )
 def test_numbers_are_those_of_the_picture(caption, expected):
@@ -108,5 +145,6 @@ def test_what_people_say_of_a_drawn_scene_is_right(tmp_path):
     records = load_records(tmp_path / "sample", "val")
     for captions in zip(*(record.captions for record in records), strict=True):
         said = tokenized(dict(zip((record.image_id for record in records), captions, strict=True)))
-        for share, claims in (count_accuracy(said, records), relation_accuracy(said, records)):
-            assert share == 1 and claims > 2
+        for share, times in (count_accuracy(said, records), relation_accuracy(said, records)):
+            assert share == 1 and times > 2
+        assert truthfulness(said, records).true_captions == 1
