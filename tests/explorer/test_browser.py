@@ -127,14 +127,20 @@ def run_all(page, url: str, notebook: str, wait: int = SLOW) -> None:
 
 
 @pytest.fixture(scope="module")
-def in_lab(browser, place, tmp_path_factory) -> Iterator:
-    """The explorer of explore.ipynb in JupyterLab: (page, its element)."""
+def jupyter(place, tmp_path_factory) -> Iterator[str]:
+    """The address of JupyterLab over the place."""
     with lab(place, tmp_path_factory.mktemp("home")) as url:
-        page = browser.new_page(viewport=LAPTOP)
-        run_all(page, url, "explore.ipynb")
-        page.keyboard.press("Control+b")  # without the side bar
-        yield page, page.locator(".explorer").first
-        page.close()
+        yield url
+
+
+@pytest.fixture(scope="module")
+def in_lab(browser, jupyter) -> Iterator:
+    """The explorer of explore.ipynb in JupyterLab: (page, its element)."""
+    page = browser.new_page(viewport=LAPTOP)
+    run_all(page, jupyter, "explore.ipynb")
+    page.keyboard.press("Control+b")  # without the side bar
+    yield page, page.locator(".explorer").first
+    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +151,15 @@ def voila(place) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def in_voila(browser, voila) -> Iterator:
+def asked() -> list[str]:
+    """What the page of Voilà has asked for, from the first to the last."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def in_voila(browser, voila, asked) -> Iterator:
     page = browser.new_page(viewport=LAPTOP)
+    page.on("response", lambda response: asked.append(response.url))
     page.goto(voila, timeout=SLOW)
     page.locator(".explorer .choice").first.wait_for(timeout=SLOW)
     yield page, page.locator(".explorer").first
@@ -343,19 +356,13 @@ def test_the_fields_of_the_page_have_the_limits_that_python_tells_it(browser, lo
     page.close()
 
 
-def test_the_page_asks_for_a_token_and_nothing_but_this_computer(browser, voila):
+def test_the_page_asks_for_a_token_and_nothing_but_this_computer(in_voila, voila, asked):
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(voila.split("?")[0])
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(voila.split("=")[0] + "=wrong")
-    page = browser.new_page(viewport=LAPTOP)
-    answered = []
-    page.on("response", lambda response: answered.append(response.url))
-    page.goto(voila, timeout=SLOW)
-    page.locator(".explorer .choice").first.wait_for(timeout=SLOW)
-    outside = [url for url in answered if not re.match(r"data:|blob:|http://127\.0\.0\.1:", url)]
-    page.close()
-    assert answered and outside == []
+    outside = [url for url in asked if not re.match(r"data:|blob:|http://127\.0\.0\.1:", url)]
+    assert voila in asked and outside == []
 
 
 def test_it_fits_a_telephone(browser, voila):
@@ -445,7 +452,7 @@ def test_the_pages_read_without_a_network(browser, course):
     context.close()
 
 
-def test_the_live_curve_stays_as_a_figure(browser, place, tmp_path):
+def test_the_live_curve_stays_as_a_figure(browser, place, jupyter):
     from playwright.sync_api import expect
 
     cell = """import time
@@ -458,13 +465,12 @@ for epoch in (1, 2, 3):
     time.sleep(0.5)
     chart.update(learning(history, 3))"""
     write(place / "live.ipynb", [cell])
-    with lab(place, tmp_path) as url:
-        page = browser.new_page(viewport=LAPTOP)
-        run_all(page, url, "live.ipynb")
-        chart = page.locator(".jp-OutputArea-output img")
-        expect(chart).to_have_count(1)
-        history = [{"epoch": n, "train_perplexity": 9 / n, "val_perplexity": 10 / n} for n in (1, 2, 3)]
-        last = learning(history, 3)._repr_mimebundle_()[0]["image/png"]
-        expect(chart).to_have_attribute("src", f"data:image/png;base64,{last}")
-        page.screenshot(path=SCREENS / "live_curve.png")
-        page.close()
+    page = browser.new_page(viewport=LAPTOP)
+    run_all(page, jupyter, "live.ipynb")
+    chart = page.locator(".jp-OutputArea-output img")
+    expect(chart).to_have_count(1)
+    history = [{"epoch": n, "train_perplexity": 9 / n, "val_perplexity": 10 / n} for n in (1, 2, 3)]
+    last = learning(history, 3)._repr_mimebundle_()[0]["image/png"]
+    expect(chart).to_have_attribute("src", f"data:image/png;base64,{last}")
+    page.screenshot(path=SCREENS / "live_curve.png")
+    page.close()
