@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-SECONDS = 5.0  # for one call on a small input
+SECONDS = 5.0  # for one call on a small input, where nothing else is said
 
 
 class OutOfTime(BaseException):
@@ -47,12 +47,16 @@ class Outcome:
         return self.error is not None and issubclass(self.error, OutOfTime | KeyboardInterrupt)
 
 
-def run(function: Callable[..., Any], arguments: tuple[Any, ...], seconds: float = SECONDS, seed: int = 0) -> Outcome:
+def run(
+    function: Callable[..., Any], arguments: tuple[Any, ...], seconds: float | None = None, seed: int = 0
+) -> Outcome:
     """Calls the function with copies of the arguments. Raises nothing, KeyboardInterrupt included.
 
-    Random numbers that it draws depend on `seed` only, and the caller's are as if it had drawn none.
+    It is stopped after `seconds`, by default SECONDS. Random numbers that it draws depend on `seed` only, and the
+    caller's are as if it had drawn none.
     """
     given = copy.deepcopy(arguments)
+    seconds = SECONDS if seconds is None else seconds
     try:
         with randomness(seed), time_limit(seconds):
             value = function(*given)
@@ -140,7 +144,7 @@ def _with_inner(code: CodeType) -> Iterator[CodeType]:
 def _sentence(error: BaseException, function: Callable[..., Any], seconds: float) -> str:
     line = line_of(error, function)
     if isinstance(error, OutOfTime):
-        return f"{line}: still running after {seconds:.0f} seconds on a small input; is there a loop that never ends?"
+        return f"{line}: still running after {seconds:g} seconds on a small input; is there a loop that never ends?"
     if isinstance(error, KeyboardInterrupt):
         return f"{line}: interrupted; is there a loop that never ends?"
     try:

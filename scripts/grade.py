@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import files
+from exercises import running
 from exercises.checking import SIGNS
 from exercises.submission import EVERY
 
@@ -37,7 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 class Limits:
     """For one submission."""
 
-    silence: float = 30.0  # seconds without a word: a check takes less than one, a stopped call five
+    start: float = 60.0  # seconds until the library is imported
+    silence: float = 30.0  # seconds without a word: a check takes less than one, a stopped call `call`
+    call: float = running.SECONDS  # for one call of an answer
     seconds: int = 120  # all together
     memory: int = 2 * 2**30  # bytes, beside those of the library
 
@@ -99,7 +102,7 @@ def grade(path: Path, seed: int, limits: Limits | None = None) -> Grade:
 def _talk(folder: Path, seed: int, skip: list[str], limits: Limits, end: float) -> Iterator[dict[str, Any]]:
     """Starts a process for the submission, and yields what it says until it ends or is too long silent."""
     command = [sys.executable, "-m", "exercises.submission", "submission.ipynb", f"--seed={seed}"]
-    command += [f"--memory={limits.memory}", f"--seconds={limits.seconds}", "--skip", *skip]
+    command += [f"--memory={limits.memory}", f"--seconds={limits.seconds}", f"--call={limits.call}", "--skip", *skip]
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
     environment = kept | {"PYTHONPATH": str(ROOT), "HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -113,9 +116,11 @@ def _talk(folder: Path, seed: int, skip: list[str], limits: Limits, end: float) 
     )
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+    patience = limits.start
     try:
-        while line := lines.get(timeout=max(0.1, min(limits.silence, end - time.monotonic()))):
+        while line := lines.get(timeout=max(0.1, min(patience, end - time.monotonic()))):
             yield json.loads(line)
+            patience = limits.silence
     except queue.Empty:
         pass
     finally:

@@ -19,7 +19,7 @@ from collections import Counter
 
 PAD, START, END, UNK = 0, 1, 2, 3"""
 GOOD = "def words_of(caption):\n    return caption.lower().replace(',', ' ').replace('.', ' ').split()"
-QUICK = Limits(silence=8, seconds=60, memory=2**30)
+QUICK = Limits(silence=4, seconds=60, call=0.5, memory=2**30)
 
 
 def submit(path, *cells):
@@ -144,7 +144,7 @@ def test_the_time_of_one_submission_is_limited(tmp_path):
     forever = HARM["a loop that catches all"].partition("\n")[2]
     cells = [f"def {name}{TASKS[name].parameters}:\n{forever}" for name in ("words_of", "ids_of", "padded")]
     start = time.monotonic()
-    made, results = graded(tmp_path, *cells, limits=Limits(silence=8, seconds=14, memory=2**30))
+    made, results = graded(tmp_path, *cells, limits=Limits(silence=3, seconds=10, call=0.5, memory=2**30))
     assert time.monotonic() - start < 40 and made.points == 0
     assert results["words_of"]["sentence"].startswith("it ended the process, or took too much time")
     assert results["attend"]["sentence"] == "not reached: the submission's time was over"

@@ -37,14 +37,20 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def in_lab(browser, place, tmp_path_factory) -> Iterator:
-    """The explorer of explore.ipynb in JupyterLab: (page, its element)."""
+def jupyter(place, tmp_path_factory) -> Iterator[str]:
+    """The address of JupyterLab over the place."""
     with lab(place, tmp_path_factory.mktemp("home")) as url:
-        page = browser.new_page(viewport=LAPTOP)
-        run_all(page, url, "explore.ipynb")
-        page.keyboard.press("Control+b")  # without the side bar
-        yield page, page.locator(".explorer").first
-        page.close()
+        yield url
+
+
+@pytest.fixture(scope="module")
+def in_lab(browser, jupyter) -> Iterator:
+    """The explorer of explore.ipynb in JupyterLab: (page, its element)."""
+    page = browser.new_page(viewport=LAPTOP)
+    run_all(page, jupyter, "explore.ipynb")
+    page.keyboard.press("Control+b")  # without the side bar
+    yield page, page.locator(".explorer").first
+    page.close()
 
 
 @pytest.fixture(scope="module")

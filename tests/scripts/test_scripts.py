@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_train_then_caption(folder, capsys):
-    train.main(QUICK)
+    train.main([*QUICK, "--caption-words", "10"])
     told = capsys.readouterr().out
     assert "epoch  2" in told and "val perplexity" in told
     assert len(json.loads((folder / "runs/sample/model/history.json").read_text())) == 2
