@@ -26,6 +26,8 @@ from model import AttentionDecoder, Captioner, Decoder, DecoderRNN, EncoderCNN
 from models.checkpoint import Checkpoint
 from vocabulary import Vocabulary
 
+pytest_plugins = ["coco_server"]
+
 LONG = bool(os.environ.get("LONG"))  # make test-long: more kills, more mutated files, more seeds
 
 COLORS = ("red", "green", "blue", "black")
