@@ -22,7 +22,8 @@ COCO = "http://images.cocodataset.org"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
 FLICKR8K = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"  # its authors' own server is gone
 YEARS = ("2014", "2017")
-PARTS = {  # dataset: part: its address, and what is there once it is unpacked; the last of that comes last
+# dataset: part: its address, and what is there once it is unpacked; the last of that comes last
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "coco": {
         "annotations": (COCO + "/annotations/annotations_trainval{year}.zip", "annotations/captions_train{year}.json"),
         "train": (COCO + "/zips/train{year}.zip", "train{year}"),

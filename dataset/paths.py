@@ -52,8 +52,11 @@ def first_folder(folders: list[Path]) -> Path:
 
 
 def image_folders(folder: Path) -> list[Path]:
-    """The places where datasets with a single folder of images, as Flickr8k and Flickr30k, have it."""
-    return [folder / name for name in IMAGE_FOLDERS]
+    """The places where datasets with a single folder of images, as Flickr8k and Flickr30k, have it.
+
+    Kaggle's Flickr30k has it twice nested.
+    """
+    return [nested if (nested := folder / name / name).is_dir() else folder / name for name in IMAGE_FOLDERS]
 
 
 def inside(folder: Path, name: Any, file: Path) -> Path:
