@@ -1,6 +1,6 @@
 """Zip files from strangers -> folders, if they are whole and harmless.
 
-Comes in: an archive and the name of what is wanted of it. Goes out: a folder with that, every file's CRC checked, or
+Comes in: an archive and the names of what is wanted of it. Goes out: a folder with that, every file's CRC checked, or
 one sentence that says what is wrong. It knows no datasets.
 """
 
@@ -22,8 +22,8 @@ MAX_FILES, MAX_RATIO = 1_000_000, 100  # in an archive: files, and bytes unpacke
 SMALL = 1 << 18  # bytes that may be unpacked whatever the ratio
 
 
-def unpack(archive: Path, folder: Path, result: str) -> None:
-    """The file or folder `result` of a zip, with all that lies beside it in its folder there, into a fresh `folder`.
+def unpack(archive: Path, folder: Path, *results: str) -> None:
+    """Files or folders of a zip, each with all that lies beside it in its folder there, into a fresh `folder`.
 
     Raises ValueError if the archive is damaged or holds what no archive of pictures has any business to hold; then, and
     after any other fault, the folder is not there.
@@ -31,11 +31,12 @@ def unpack(archive: Path, folder: Path, result: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # an earlier process may have been killed
     try:
         with zipfile.ZipFile(archive) as content:
-            for entry in tqdm(_entries(content, archive, result), unit="file", desc=f"unpacking {archive.name}"):
+            for entry in tqdm(_entries(content, archive, results), unit="file", desc=f"unpacking {archive.name}"):
                 with files.explained(folder):
                     content.extract(entry, folder)  # checks its CRC
-        if not (folder / result).exists():
-            raise ValueError(f"{archive} does not hold {result}")
+        for result in results:
+            if not (folder / result).exists():
+                raise ValueError(f"{archive} does not hold {result}")
         if hasattr(os, "sync"):
             os.sync()  # what is moved into place later must be on the disk
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, UnicodeDecodeError) as error:
@@ -46,7 +47,7 @@ def unpack(archive: Path, folder: Path, result: str) -> None:
         raise
 
 
-def _entries(content: zipfile.ZipFile, archive: Path, result: str) -> list[zipfile.ZipInfo]:
+def _entries(content: zipfile.ZipFile, archive: Path, results: tuple[str, ...]) -> list[zipfile.ZipInfo]:
     """What is to be unpacked, if all of the archive is harmless."""
     for entry in content.infolist():
         inside(archive.parent, entry.filename, archive)
@@ -57,7 +58,8 @@ def _entries(content: zipfile.ZipFile, archive: Path, result: str) -> list[zipfi
             raise zipfile.BadZipFile("an entry before its beginning")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise zipfile.BadZipFile(f"{entry.filename!r} is compressed by method {entry.compress_type}")
-    entries = [e for e in content.infolist() if e.filename.split("/")[0] == result.split("/")[0]]
+    tops = {result.split("/")[0] for result in results}
+    entries = [entry for entry in content.infolist() if entry.filename.split("/")[0] in tops]
     size = sum(entry.file_size for entry in entries)
     if len(entries) > MAX_FILES or size > MAX_RATIO * archive.stat().st_size + SMALL:
         raise ValueError(f"{archive} would unpack to {len(entries):,} files of {size / 1e9:,.2f} GB together")

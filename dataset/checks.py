@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
-def read_json(file: Path) -> Any:
-    """The content of a JSON file, with or without a byte-order mark; ValueError if it is not JSON in UTF-8."""
+def read_json(file: Path, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The content of a JSON file, with or without a byte-order mark; ValueError if it is not JSON in UTF-8.
+
+    `each` says what becomes of an object as soon as it is read, so that not all of a large file is kept.
+    """
     try:
         with file.open(encoding="utf-8-sig") as text:
-            return json.load(text)
+            return json.load(text, object_hook=each)
     except json.JSONDecodeError as error:
         reason = f"{file}, line {error.lineno}: broken JSON ({error.msg})"
     except UnicodeDecodeError as error:

@@ -28,22 +28,26 @@ class Interrupted(Exception):
     """Less came than was to come; to ask again may help."""
 
 
-def fetch(address: str, file: Path) -> None:
+class Unavailable(OSError):
+    """The server does not give this file, however often it is asked; it may give others."""
+
+
+def fetch(address: str, file: Path, progress: bool = True) -> None:
     """The file at an address, going on where an earlier call was stopped, and asking again as long as it may help.
 
     What is there so far is `file` + ".part"; ".part.json" beside it says of which version of the file it is. Raises
-    OSError if the server does not give the file, or the disk does not take it.
+    Unavailable if the server does not give the file, another OSError if the disk does not take it.
     """
     part, tries, most = Path(f"{file}.part"), 0, 0
     while True:
         try:
-            _request_rest(address, part)
+            _request_rest(address, part, progress)
             break
         except Interrupted as problem:
             have = _size(part)
             tries, most = (1, have) if have > most else (tries + 1, most)
             if tries > len(PAUSES):
-                raise OSError(
+                raise Unavailable(
                     f"{address}: {problem}, after {len(PAUSES)} more tries; {have:,} bytes are there, and the same "
                     "command goes on from them"
                 ) from None
@@ -55,7 +59,7 @@ def fetch(address: str, file: Path) -> None:
         _version_file(part).unlink(missing_ok=True)
 
 
-def _request_rest(address: str, part: Path) -> None:
+def _request_rest(address: str, part: Path, progress: bool) -> None:
     """Ask the server once for what is missing and append it. Raises Interrupted if the file is not whole then."""
     about, have = files.read_dict(_version_file(part)), _size(part)
     total, version = about.get("total"), about.get("version")
@@ -73,7 +77,7 @@ def _request_rest(address: str, part: Path) -> None:
             have, total = 0, _begin(answer, part)
         # pictures hardly shrink in an archive: it needs its own size once more when it is unpacked
         files.check_room(part.parent, 2 * (total or 0) - have, f"{address} and what is in it")
-        have = _append(answer, part, have, total)
+        have = _append(answer, part, have, total, progress)
     if total is not None and have < total:
         raise Interrupted(f"the connection ended after {have:,} of {total:,} bytes")
 
@@ -88,9 +92,9 @@ def _begin(answer: http.client.HTTPResponse, part: Path) -> int | None:
     return total
 
 
-def _append(answer: http.client.HTTPResponse, part: Path, have: int, total: int | None) -> int:
+def _append(answer: http.client.HTTPResponse, part: Path, have: int, total: int | None, progress: bool) -> int:
     """Write what comes behind the `have` bytes that are there; returns how many there are then."""
-    bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem)
+    bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=not progress)
     with bar, files.explained(part), open(part, "ab") as target:
         while (total is None or have < total) and (block := _read(answer)):
             block = block[: None if total is None else total - have]
@@ -110,7 +114,7 @@ def _open(request: urllib.request.Request, part: Path) -> http.client.HTTPRespon
         if error.code == 416:  # it has no such bytes, so these are not the beginning of its file
             _discard(part)
         elif error.code < 500 and error.code not in (408, 425, 429):
-            raise OSError(f"{request.full_url}: {reason}") from None
+            raise Unavailable(f"{request.full_url}: {reason}") from None
         raise Interrupted(reason) from None
     except (OSError, http.client.HTTPException) as error:
         raise Interrupted(_reason(error)) from None

@@ -1,7 +1,8 @@
-"""A dataset's folder -> records, whichever of the three layouts it has.
+"""A dataset's folder -> records, whichever layout it has.
 
 Comes in: a name or path. Goes out: a list of `Record`, the same on every machine. The layouts are COCO's own (coco.py),
-Karpathy's (karpathy.py) and a table of captions (tables.py). Images are looked for here, and opened by pictures.py.
+Karpathy's (karpathy.py) and tables of captions, Flickr's among them (tables.py). Images are looked for here, and opened
+by pictures.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataset.coco import load_coco
 from dataset.karpathy import load_karpathy
 from dataset.paths import Listing, find, only
 from dataset.records import Record, split_rank
-from dataset.tables import load_table
+from dataset.tables import find_table, load_table
 
 
 def load_records(
@@ -43,12 +44,12 @@ def load_records(
         records = load_karpathy(folder, file, split, instances)
     elif any(folder.glob("annotations/captions_*.json")):
         records = load_coco(folder, split, instances)
-    elif (file := only([*folder.glob("captions.txt"), *folder.glob("captions.csv")])) is not None:
+    elif (file := find_table(folder)) is not None:
         records = load_table(folder, file, split, seed)
     else:
         raise ValueError(
             f"{folder} is not a dataset this course knows: it holds neither annotations/captions_<split>.json (COCO), "
-            "nor dataset_*.json (Karpathy's splits), nor captions.txt or captions.csv."
+            "nor dataset_*.json (Karpathy's splits), nor captions.txt, captions.csv, Flickr8k.token.txt or results.csv."
         )
     if not records:
         raise ValueError(f"{folder} holds no image with a caption{f' in the split {split!r}' if split else ''}.")

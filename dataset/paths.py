@@ -15,6 +15,12 @@ from unicodedata import normalize
 from dataset.checks import check_name, shown
 
 DATA = Path(os.environ.get("DATA", "data"))  # the one setting all paths come from
+WAYS = {  # how a dataset is had
+    "sample": "draw the sample with `python -m scripts.sample`",
+    "coco": "fetch 5,000 of its photographs with `python -m scripts.download coco --images 5000` (1.1 GB), or all of "
+    "it with `python -m scripts.download coco` (20 GB)",
+    "flickr8k": "fetch it with `python -m scripts.download flickr8k` (1.1 GB)",
+}
 IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "flickr30k_images", "flickr30k-images")
 
 
@@ -23,9 +29,9 @@ def find(dataset: str | Path) -> Path:
     for folder in (DATA / dataset, Path(dataset)):
         if folder.is_dir():
             return folder
+    way = WAYS.get(str(dataset), WAYS["sample"])
     raise FileNotFoundError(
-        f"No dataset at {DATA / dataset}: draw the sample with `python -m scripts.sample`, "
-        "or say where your datasets lie with the environment variable DATA=..."
+        f"No dataset at {DATA / dataset}: {way}, or say where your datasets lie with the environment variable DATA=..."
     )
 
 
@@ -46,8 +52,11 @@ def first_folder(folders: list[Path]) -> Path:
 
 
 def image_folders(folder: Path) -> list[Path]:
-    """The places where datasets with a single folder of images, as Flickr8k and Flickr30k, have it."""
-    return [folder / name for name in IMAGE_FOLDERS]
+    """The places where datasets with a single folder of images, as Flickr8k and Flickr30k, have it.
+
+    Kaggle's Flickr30k has it twice nested.
+    """
+    return [nested if (nested := folder / name / name).is_dir() else folder / name for name in IMAGE_FOLDERS]
 
 
 def inside(folder: Path, name: Any, file: Path) -> Path:

@@ -1,8 +1,13 @@
-"""A table of captions -> records: the simplest layout, for one's own pictures.
+"""A table of captions -> records: one's own pictures, and Flickr8k and Flickr30k as they are passed on.
 
-Comes in: a folder with `captions.txt` or `captions.csv`, whose header is `image,caption`, a line for each caption, and
-the images in `images/`, `Images/` or beside the table. The table is CSV as a spreadsheet or pandas writes it: commas,
-semicolons, tabs or bars between the cells; UTF-8, or UTF-16 with its mark. Goes out: records, split by image.
+Comes in: a folder with a table, a line for each caption, and the images in `images/`, `Images/`, a folder of Flickr's
+or beside the table. The table is `captions.txt` or `captions.csv` with the header `image,caption`, CSV as a spreadsheet
+or pandas writes it: commas, semicolons, tabs or bars between the cells; UTF-8, or UTF-16 with its mark. Or it is
+Kaggle's Flickr30k, with `image_name`, `comment_number`, `comment`; or Flickr's own token file (flickr.py). Goes out:
+records, split by the lists beside the table, else by image.
+
+A broken row of one's own table stops the reading, as it can be mended. Of a published table, a few are named and left
+out.
 """
 
 from __future__ import annotations
@@ -10,17 +15,43 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from dataset.checks import check_caption, first_line, shown
-from dataset.paths import first_folder, image_folders, inside
+from dataset.flickr import TOKEN_FILES, listed_splits, read_token_line
+from dataset.paths import first_folder, image_folders, inside, only
 from dataset.records import Record, choose_splits
 
+TABLES = (("captions.txt", "captions.csv"), *((name,) for name in (*TOKEN_FILES, "results.csv")))  # the first is taken
+FOLDERS = (".", "Flickr8k_text", "flickr30k_images")  # in which it may lie
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}  # Excel writes ; where , is in decimal numbers
+COLUMNS = {"image": "caption", "image_name": "comment"}  # one's own, Flickr30k's
 NEWLINE = re.compile("\r\n|\r|\n")
 QUOTES = "a cell that begins with a quote ends with one on the same line, and quotes inside it are doubled"
+FEW = 5  # broken rows of a published table that are left out, whatever their share; else one in a hundred
+
+
+class Header(NamedTuple):
+    """What a table's first line says."""
+
+    delimiter: str
+    cells: int
+    image: int  # the columns
+    caption: int
+    published: bool
+
+
+def find_table(folder: Path) -> Path | None:
+    """The table of a dataset's folder; None if there is none, ValueError if there are two alike."""
+    for place in FOLDERS:
+        for names in TABLES:
+            if file := only(path for name in names if (path := folder / place / name).is_file()):
+                return file
+    return None
 
 
 def load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[Record]:
@@ -28,14 +59,17 @@ def load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[R
 
     Raises ValueError if a row is damaged or the split is not there, FileNotFoundError if there are no images.
     """
-    captions = _read_rows(file)
-    split_of = split_by_image(captions, seed)
-    parts = choose_splits(split, split_of.values(), folder)
+    captions = _read_captions(file)
+    split_of = listed_splits(file.parent)
+    if split_of and (others := captions.keys() - split_of):
+        _say(f"{file}: {len(others):,} of {len(captions):,} images left out, they are in no list of a split")
+    split_of = split_of or split_by_image(captions, seed)
+    parts = choose_splits(split, (split_of[name] for name in captions if name in split_of), folder)
     images = first_folder([*image_folders(folder), folder])
     return [
         Record(name, inside(images, name, file), split_of[name], tuple(texts))
         for name, texts in captions.items()
-        if split_of[name] in parts
+        if split_of.get(name) in parts
     ]
 
 
@@ -50,35 +84,71 @@ def split_by_image(names: Iterable[str], seed: int) -> dict[str, str]:
     return split_of | dict.fromkeys(ranked[:tenth], "test") | dict.fromkeys(ranked[tenth : 2 * tenth], "val")
 
 
-def _read_rows(file: Path) -> dict[str, list[str]]:
+def _read_captions(file: Path) -> dict[str, list[str]]:
     """Image name -> its captions, in the table's order; each line is read alone, so that no quote spans several."""
-    header, *lines = NEWLINE.split(_read_text(file))
-    delimiter, columns = _read_header(header, file)
-    image, caption = columns.index("image"), columns.index("caption")
+    lines = NEWLINE.split(_read_text(file))
+    if file.name in TOKEN_FILES:
+        return _gather(file, lines, 1, read_token_line, published=True)
+    header = _read_header(lines[0], file)
+    return _gather(file, lines[1:], 2, partial(_read_row, header), header.published)
+
+
+def _gather(
+    file: Path, lines: list[str], first: int, read: Callable[[str, str], tuple[str, str]], published: bool
+) -> dict[str, list[str]]:
+    """What `read` makes of each line, and how much that is, printed; `first` is the number of the first line."""
     captions: dict[str, list[str]] = {}
-    for number, line in enumerate(lines, start=2):
-        if not line.strip():
-            continue
-        where = f"{file}, line {number}"
-        try:
-            (row,) = csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True)
-        except csv.Error as error:
-            raise ValueError(f"{where}: {first_line(error)}; {QUOTES}.") from None
-        if len(row) != len(columns):
-            name = DELIMITERS[delimiter]
-            raise ValueError(
-                f"{where}: {len(row)} cells, not {len(columns)}; a caption with a {name} must stand in quotes."
-            )
-        captions.setdefault(row[image].strip(), []).append(check_caption(row[caption], where))
+    refused: list[str] = []
+    for number, line in enumerate(lines, start=first):
+        if line.strip():
+            try:
+                name, caption = read(line, f"{file}, line {number}")
+            except ValueError as error:
+                if not published or len(refused) >= max(FEW, len(lines) // 100):
+                    raise
+                refused.append(str(error))
+            else:
+                captions.setdefault(name, []).append(caption)
+    for reason in refused:
+        _say(f"left out: {reason}")
+    rows = sum(map(len, captions.values()))
+    _say(f"{file}: {rows:,} captions of {len(captions):,} images; broken rows: {len(refused):,}")
     return captions
 
 
-def _read_header(line: str, file: Path) -> tuple[str, list[str]]:
-    """The delimiter and the names of the columns; any but image and caption, as pandas' index, are not read."""
+@cache  # a table is read again for each split
+def _say(text: str) -> None:
+    print(text)
+
+
+def _read_row(header: Header, line: str, where: str) -> tuple[str, str]:
+    """A line's image and caption."""
+    try:
+        (row,) = csv.reader([line], delimiter=header.delimiter, skipinitialspace=True, strict=True)
+    except csv.Error as error:
+        if not header.published:
+            raise ValueError(f"{where}: {first_line(error)}; {QUOTES}.") from None
+        row = []
+    if header.published and len(row) != header.cells:  # Flickr30k's captions stand last, and seldom in quotes
+        row = line.split(header.delimiter, header.cells - 1)
+    if len(row) < header.cells:
+        raise ValueError(f"{where}: {len(row)} cells, not {header.cells}: one is missing in {shown(line)}.")
+    if len(row) > header.cells:
+        name = DELIMITERS[header.delimiter]
+        raise ValueError(
+            f"{where}: {len(row)} cells, not {header.cells}; a caption with a {name} must stand in quotes."
+        )
+    return row[header.image].strip(), check_caption(row[header.caption], where)
+
+
+def _read_header(line: str, file: Path) -> Header:
+    """The delimiter and the columns; those of other names, as pandas' index, are not read."""
     for delimiter in DELIMITERS:
         columns = [cell.strip(' "').lower() for cell in line.split(delimiter)]
-        if columns.count("image") == columns.count("caption") == 1:
-            return delimiter, columns
+        for image, caption in COLUMNS.items():
+            if columns.count(image) == columns.count(caption) == 1:
+                places = columns.index(image), columns.index(caption)
+                return Header(delimiter, len(columns), *places, published=image == "image_name")
     raise ValueError(f"{file}: the first line must be the header image,caption, not {shown(line.strip())}.")
 
 

@@ -1,5 +1,6 @@
 """A tiny COCO on a real HTTP server, on loopback, that may do everything wrong: what the tests of downloads share."""
 
+import contextlib
 import hashlib
 import http.server
 import io
@@ -9,6 +10,7 @@ import socket
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, content: dict[str, bytes]):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.faults, self.asked, self.sent, self.draw = content, iter(()), [], 0, random.Random(0)
+        self.addresses: list[str] = []
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_):
@@ -43,6 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server, given = self.server, self.headers["Range"]
         fault = next(server.faults, "none")
         server.asked.append(given)
+        server.addresses.append(self.path)
         content = server.content.get(self.path.rsplit("/", 1)[1])
         if content is None:
             return self.send_error(404)
@@ -134,6 +138,13 @@ def server(place, monkeypatch):
         monkeypatch.setitem(download.MD5, name, hashlib.md5(data).hexdigest())
     karpathy = {f"dataset_{name}.json": json.dumps({"dataset": name}) for name in ("coco", "flickr8k")}
     content["caption_datasets.zip"] = zipped(karpathy | {"__MACOSX/x": ""})
+    with serving(content) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving(content: dict[str, bytes]) -> Iterator[Server]:
+    """A server with this content, for a while."""
     with Server(content) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield server

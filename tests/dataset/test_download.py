@@ -57,19 +57,20 @@ def test_the_splits_of_papers_lie_beside_the_year_they_are_of(server, place):
     assert {"dataset_coco.json", "annotations", "val2014"} <= {path.name for path in place.iterdir()}
 
 
-def test_the_real_addresses_and_sums_are_cocos():
+def test_the_real_addresses_and_sums_are_those_of_the_public_archives():
     addresses = {
-        part: address.format(COCO=download.COCO, KARPATHY=download.KARPATHY, year="2014")
-        for part, (address, _) in download.PARTS.items()
+        address.format(year=year)
+        for parts in download.PARTS.values()
+        for address, *_ in parts.values()
+        for year in download.YEARS
     }
-    assert addresses["train"] == "http://images.cocodataset.org/zips/train2014.zip"
-    assert addresses["annotations"] == "http://images.cocodataset.org/annotations/annotations_trainval2014.zip"
-    fetched = {
-        address.format(COCO=download.COCO, KARPATHY="", year=year).rsplit("/", 1)[-1]
-        for address, _ in download.PARTS.values()
-        for year in (2014, 2017)
-    }
-    assert set(download.MD5) == fetched - {""} and all(re.fullmatch("[0-9a-f]{32}", x) for x in download.MD5.values())
+    flickr8k = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/Flickr8k"
+    assert {f"{flickr8k}_Dataset.zip", f"{flickr8k}_text.zip"} < addresses
+    assert "http://images.cocodataset.org/zips/train2014.zip" in addresses
+    assert "http://images.cocodataset.org/annotations/annotations_trainval2014.zip" in addresses
+    archives = {address.rsplit("/", 1)[-1] for address in addresses}
+    assert set(download.MD5) == archives - {"caption_datasets.zip"}
+    assert all(re.fullmatch("[0-9a-f]{32}", x) for x in download.MD5.values())
 
 
 # --- a server that fails

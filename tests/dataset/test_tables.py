@@ -37,7 +37,7 @@ def test_a_table_is_split_by_image_not_by_caption(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image_name| comment_number| comment\n1.jpg| 0| A dog\n", "first line must be the header image,caption"),
+        ("image_name| comment_number\n1.jpg| 0| A dog\n", "first line must be the header image,caption"),
         ("", "first line must be the header image,caption"),
         ("image,caption\n1.jpg,A dog, running\n", r"captions\.txt, line 2: 3 cells, not 2; a caption with a comma"),
         ("image,caption\n1.jpg,A dog\n1.jpg,  \n", r"captions\.txt, line 3 has an empty caption"),
