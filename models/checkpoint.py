@@ -138,6 +138,8 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     """config.json of a checkpoint that is complete and of this version; errors as `load`'s."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file, a checkpoint is a folder: did you mean {folder.parent}?")
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no checkpoint at {folder}: train one with 2_Training.ipynb or python -m scripts.train"
