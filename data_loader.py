@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,13 @@ from dataset.records import Record
 from vocabulary import Vocabulary
 
 
+class Looks(Protocol):
+    """What a picture is made ready for: an encoder, as far as `Transform` knows it."""
+
+    image_size: int  # pixels a side
+    interpolation: str
+
+
 @dataclass(frozen=True)
 class Transform:
     """A picture as the encoder wants it: the whole picture resized to a square, never cropped, never flipped.
@@ -38,10 +45,17 @@ class Transform:
     What the caption names stays in the picture, left stays left, and the encoder's grid maps onto what the student
     sees. For training, brightness and contrast may vary by the share `jitter`, and up to that share of height and width
     is added on each side (the edge repeated), so that things appear elsewhere and smaller; colours keep their names.
+    `interpolation` is one of Pillow's, in small letters.
     """
 
     size: int
     jitter: float = 0.0
+    interpolation: str = "bilinear"
+
+    @classmethod
+    def of(cls, encoder: Looks, jitter: float = 0.0) -> Transform:
+        """The transform that an encoder asks for."""
+        return cls(encoder.image_size, jitter, encoder.interpolation)
 
     def __call__(self, picture: Image.Image, random: np.random.Generator | None = None) -> Tensor:
         """A picture of any size -> (3, size, size) uint8."""
@@ -51,7 +65,7 @@ class Transform:
             top, bottom, left, right = (random.uniform(0, self.jitter, 4) * sides).astype(int)
             wider = np.pad(np.asarray(picture), ((top, bottom), (left, right), (0, 0)), mode="edge")
             picture = Image.fromarray(wider)
-        picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        picture = picture.resize((self.size, self.size), Image.Resampling[self.interpolation.upper()])
         if self.jitter and random is not None:
             for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast):
                 picture = enhance(picture).enhance(1 + self.jitter * random.uniform(-1, 1))

@@ -10,9 +10,10 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, JpegImagePlugin
 
 # EXIF orientation -> what to do to see it upright. ImageOps.exif_transpose writes the other EXIF fields back, and
 # fails where a camera left them damaged.
@@ -26,20 +27,22 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # by content; for EPS Pillow would start a program
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+LARGEST_JPEG = 256_000_000  # pixels; the largest telephones' have 200 million
 
 
 def open_image(path: str | Path) -> Image.Image:
     """A picture as people see it: RGB, 8 bits, upright.
 
-    Transparent pixels are laid over white, 16-bit grey is scaled to 8 bits, EXIF rotation is carried out. Raises
-    FileNotFoundError if there is no such file, ValueError if it cannot be read whole; nothing is replaced silently.
+    Transparent pixels are laid over white, 16-bit grey is scaled to 8 bits, EXIF rotation is carried out. A JPEG too
+    large for Pillow's limit (MAX_IMAGE_PIXELS) is read at a quarter of its width and height. HEIC is read if
+    pillow-heif is installed. Raises FileNotFoundError if there is no such file, ValueError if it cannot be read whole;
+    nothing is replaced silently.
     """
     try:
         if Path(path).is_fifo():  # nobody may ever write into it
             raise ValueError("it is a pipe")
-        with _pillow_warnings():
-            image = Image.open(path, formats=FORMATS)
-        with image:
+        with _opened(path) as image:
             image.load()
             with _pillow_warnings():
                 turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -52,6 +55,43 @@ def open_image(path: str | Path) -> Image.Image:
     except Exception as error:  # decoders raise whatever they like: OSError, SyntaxError, struct.error, zlib.error ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} cannot be read as an image ({reason}): replace or remove the file.") from error
+
+
+def _opened(path: str | Path) -> Image.Image:
+    """The file as Pillow knows it, its pixels not yet read."""
+    formats = FORMATS
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:] in HEIF_BRANDS:
+        _heif().register_heif_opener()
+        formats = (*FORMATS, "HEIF")
+    try:
+        with _pillow_warnings():
+            return Image.open(path, formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        if start[:2] != b"\xff\xd8":  # no JPEG
+            raise
+        return _reduced(path)
+
+
+def _reduced(path: str | Path) -> Image.Image:
+    """A large JPEG, which its decoder reads at a quarter of its sides in a sixteenth of the memory."""
+    image = JpegImagePlugin.JpegImageFile(path)  # as Image.open, which would refuse the size
+    width, height = image.size
+    if width * height > LARGEST_JPEG or min(width, height) < 8:
+        image.close()
+        raise ValueError(f"it has {width:,} x {height:,} pixels, too many for a photograph")
+    image.draft("RGB", (width // 4, height // 4))
+    return image
+
+
+def _heif() -> Any:
+    """The package that reads Apple's and others' HEIC; ValueError if it is not installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ValueError("it is HEIC: pip install pillow-heif, or save it as JPEG") from None
+    return pillow_heif
 
 
 _WARNING_FILTERS = threading.Lock()

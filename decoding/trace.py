@@ -64,7 +64,7 @@ class Exploration:
 
     def __init__(self, captioner: Checkpoint, picture: Image.Image) -> None:
         self.model, self.vocabulary, self.longest = captioner.model, captioner.vocabulary, captioner.max_length
-        pixels = Transform(self.model.encoder.image_size)(picture)
+        pixels = Transform.of(self.model.encoder)(picture)
         self.pixels = pixels.unsqueeze(0).to(next(self.model.parameters()).device)  # (1, 3, H, W)
         with torch.inference_mode():
             self.regions = self.model.encoder(self.pixels)  # (1, R, E)

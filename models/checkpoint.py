@@ -8,7 +8,6 @@ pickled class is ever saved or loaded. What it does not know: how a model is tra
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from safetensors.torch import save as to_bytes
 from dataset import files
 from model import Captioner, EncoderCNN
 from models.decoders import build
+from models.hub import MissingPackage
 from vocabulary import Vocabulary
 
 VERSION = 2
@@ -104,7 +104,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
 
     Raises FileNotFoundError if the folder or one of its files is missing, ValueError if a file is damaged, of another
     version, or does not fit the others. The folder may be anybody's: nothing in it is run, and it gets no more memory
-    than its weights take.
+    than its weights take. MissingPackage (an OSError) if its encoder is timm's, which is not installed.
     """
     folder = Path(folder)
     config = _read_config(folder)
@@ -120,6 +120,8 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         _check_sizes(config["model"], folder / "model.safetensors")
         model = build(config["model"])
         model.load_state_dict(load_file(folder / "model.safetensors"))
+    except MissingPackage:  # the folder is as it should be
+        raise
     except Exception as error:  # torch raises what it likes for numbers and tensors that make no sense
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
@@ -136,6 +138,8 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     """config.json of a checkpoint that is complete and of this version; errors as `load`'s."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file, a checkpoint is a folder: did you mean {folder.parent}?")
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no checkpoint at {folder}: train one with 2_Training.ipynb or python -m scripts.train"
@@ -164,7 +168,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _check_sizes(config: dict[str, Any], weights: Path) -> None:
     """ValueError if the model would be larger than its weights, found out before any of it takes memory.
 
-    So it is built without memory first, all but a RegNet, which reckons with tensors while it is built.
+    So it is built without memory first, all but networks that reckon with tensors while they are built, as RegNet.
     """
     for part in (config["encoder"], config["decoder"]):
         for name, most in LARGEST.items():
@@ -174,8 +178,11 @@ def _check_sizes(config: dict[str, Any], weights: Path) -> None:
         raise ValueError("its encoder asks for weights from elsewhere")
     with torch.device("meta"):
         sketch = build(config | {"encoder": {}}).decoder.state_dict(prefix="decoder.")
-        with contextlib.suppress(NotImplementedError):
+        try:
             sketch |= EncoderCNN(**config["encoder"]).state_dict(prefix="encoder.")
+        except RuntimeError as error:
+            if "meta tensor" not in str(error):
+                raise
     with safe_open(weights, "pt") as content:
         shapes = {key: content.get_slice(key).get_shape() for key in content.keys()}  # noqa: SIM118
     for key, value in sketch.items():

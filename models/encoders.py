@@ -1,7 +1,7 @@
 """The networks that look: a small CNN of our own, and torchvision's classifiers without their heads.
 
 Comes in: a name, weights, a picture size. Goes out: a `Trunk`, the blocks before the pooling. What it does not
-know: how its grid becomes regions (model.EncoderCNN).
+know: how its grid becomes regions (model.EncoderCNN); timm's models, which have a page of their own.
 """
 
 from __future__ import annotations
@@ -10,29 +10,25 @@ import re
 from abc import ABC, abstractmethod
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class Network(NamedTuple):
-    """Blocks that turn normalised pictures (N, 3, H, W) into a grid (N, E, height, width)."""
-
-    blocks: nn.Sequential
-    mean: tuple[float, ...]  # of red, green and blue, 0 to 1, or one number for all three
-    std: tuple[float, ...]
-    image_size: int  # pixels a side, where nothing else is asked for
+from models.networks import INTERPOLATIONS, Network, read_weights
 
 
 class Trunk(nn.Module, ABC):
     """A network's blocks, its normalisation, and how much of it learns.
 
-    `name` is "small" (learns the drawn sample from scratch) or any torchvision classifier, `weights` the name of
-    torchvision's own ("IMAGENET1K_V1"), a path to a state dict, or None. Only the last `finetune` blocks that have
-    weights learn, None: all of them. `grid` is the number of regions a side; None: the network's own.
-    Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for a missing file.
+    `name` is "small" (learns the drawn sample from scratch), any torchvision classifier, or "timm/" and any model of
+    timm; `weights` the name of torchvision's own ("IMAGENET1K_V1") or timm's ("DEFAULT", or a tag), a path to a state
+    dict, or None. Only the last `finetune` blocks that have weights learn, None: all of them. `grid` is the number of
+    regions a side; None: the network's own. `interpolation` says how pictures are resized for it; None: as they were
+    when it was trained.
+    Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for a missing file, OSError if
+    weights cannot be fetched or timm is not installed.
     """
 
     mean: Tensor
@@ -45,23 +41,26 @@ class Trunk(nn.Module, ABC):
         image_size: int | None = None,
         grid: int | None = None,
         finetune: int | None = 0,
+        interpolation: str | None = None,
     ):
         super().__init__()
-        network = small(weights) if name == "small" else torchvision_classifier(name, weights, image_size)
+        network = network_by_name(name, weights, image_size)
         self.name, self.grid, self.finetune = name, grid, finetune
         self.image_size = image_size or network.image_size
+        self.interpolation = interpolation or network.interpolation
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation must be {', '.join(INTERPOLATIONS)}, not {self.interpolation!r}")
         self.blocks = network.blocks.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(network.mean).expand(3).reshape(3, 1, 1).clone())
         self.register_buffer("std", torch.tensor(network.std).expand(3).reshape(3, 1, 1).clone())
-        with_weights = [i for i, block in enumerate(network.blocks) if any(True for _ in block.parameters())]
-        if finetune is not None and not 0 <= finetune <= len(with_weights):
-            most = len(with_weights)
+        parts = network.parts or [part for block in network.blocks if (part := list(block.parameters()))]
+        if finetune is not None and not 0 <= finetune <= len(parts):
+            most = len(parts)
             raise ValueError(f"{name} has {most} blocks with weights: finetune must be 0 to {most}, not {finetune}")
-        self.first_learning = 0 if finetune is None else [*with_weights, len(self.blocks)][len(with_weights) - finetune]
-        self.frozen_blocks.requires_grad_(False)
-        grey = torch.full((1, 3, self.image_size, self.image_size), 128, dtype=torch.uint8)
-        with torch.no_grad():  # one picture through the network tells R', before `resize_grid`, and E
-            self.feature_regions, self.feature_size = self.eval().forward_features(grey).shape[1:]
+        for part in parts[: 0 if finetune is None else len(parts) - finetune]:
+            for parameter in part:
+                parameter.requires_grad_(False)
+        self.feature_regions, self.feature_size = self._measure()  # R', before `resize_grid`, and E
         self.regions = self.feature_regions if grid is None else grid**2  # R
         self.train()
 
@@ -69,10 +68,23 @@ class Trunk(nn.Module, ABC):
     def forward_features(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, H, W) uint8 -> what is worth keeping on disk (N, R', E)."""
 
+    def _measure(self) -> torch.Size:
+        """R' and E, told by one picture; ValueError if the network cannot look at pictures of this size."""
+        grey = torch.full((1, 3, self.image_size, self.image_size), 128, dtype=torch.uint8)
+        try:
+            with torch.no_grad():
+                return self.eval().forward_features(grey).shape[1:]
+        except (RuntimeError, AssertionError, ValueError) as error:
+            if grey.is_meta:  # a sketch without memory: some networks reckon with their numbers
+                raise
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{self.name} cannot look at pictures of {self.image_size} pixels: {reason}") from None
+
     @property
     def config(self) -> dict[str, Any]:
         """What builds the same network again, without its weights."""
-        return {"name": self.name, "image_size": self.image_size, "grid": self.grid, "finetune": self.finetune}
+        config = {"name": self.name, "image_size": self.image_size, "grid": self.grid, "finetune": self.finetune}
+        return config | ({} if self.interpolation == "bilinear" else {"interpolation": self.interpolation})
 
     @property
     def cache_key(self) -> dict[str, Any]:
@@ -80,9 +92,10 @@ class Trunk(nn.Module, ABC):
         return self.config | ({"grid": None} if self.regions != self.feature_regions else {})
 
     @property
-    def frozen_blocks(self) -> nn.Sequential:
-        """The blocks that do not learn."""
-        return self.blocks[: self.first_learning]
+    def frozen_modules(self) -> list[nn.Module]:
+        """The modules that have weights, none of which learns."""
+        learning = [(m, [p.requires_grad for p in m.parameters()]) for m in self.blocks.modules()]
+        return [module for module, learns in learning if learns and not any(learns)]
 
     @property
     def frozen(self) -> bool:
@@ -90,13 +103,14 @@ class Trunk(nn.Module, ABC):
         return not any(p.requires_grad for p in self.parameters())
 
     def train(self, mode: bool = True) -> Self:
-        """As nn.Module's, but frozen blocks stay in eval mode; so do all batch-norms unless everything learns.
+        """As nn.Module's, but what is frozen stays in eval mode; so do all batch-norms unless everything learns.
 
         What these know of ImageNet is worth more than a batch's mean, and in some published files it is part of the
         weights already: there a batch's own statistics would make nonsense of them.
         """
         super().train(mode)
-        self.frozen_blocks.eval()
+        for module in self.frozen_modules:
+            module.eval()
         for module in self.modules() if self.finetune is not None else ():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
@@ -118,6 +132,17 @@ class Trunk(nn.Module, ABC):
         side = round(features.shape[1] ** 0.5)
         x = features.transpose(1, 2).unflatten(2, (side, side))  # (N, E, side, side)
         return F.adaptive_avg_pool2d(x, self.grid).flatten(2).transpose(1, 2)
+
+
+def network_by_name(name: str, weights: str | Path | None, image_size: int | None) -> Network:
+    """The network that an encoder is called by; errors as `Trunk`'s."""
+    if name == "small":
+        return small(weights)
+    if str(name).startswith("timm/"):
+        from models.timm_encoders import timm_model  # as torchvision: slow to import, and not always there
+
+        return timm_model(name, weights, image_size)
+    return torchvision_classifier(name, weights, image_size)
 
 
 def small(weights: str | Path | None) -> Network:
@@ -175,7 +200,7 @@ def torchvision_classifier(name: str, weights: str | Path | None, image_size: in
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         close = get_close_matches(str(name), names, n=1)
-        raise ValueError(f"unknown encoder {name!r}: take 'small' or one of torchvision's classifiers" + (
+        raise ValueError(f"unknown encoder {name!r}: take 'small', one of torchvision's classifiers or timm/NAME" + (
             f"; did you mean {close[0]!r}?" if close else " (torchvision.models.list_models())"))  # fmt: skip
     published = torchvision.models.get_model_weights(name)
     members = published.__members__  # "DEFAULT" among them
@@ -214,14 +239,7 @@ def load_weights(network: nn.Module, name: str, path: Path, known: str = "") -> 
 
     `known` ends the message for a missing file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"weights {str(path)!r} for {name}: no such file{known}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises what it likes for what is not a safe archive
-        state = None
-    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise ValueError(f"{path}: not a state dict, tensors by name, that torch can load safely (weights_only=True)")
+    state = read_weights(path, name, known)
     for key in list(state):  # in place: a state dict carries the versions of its modules as an attribute
         # DenseNet's published files spell norm1 as norm.1
         state[re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)", r"\1\2", key)] = state.pop(key)

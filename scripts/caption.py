@@ -1,60 +1,133 @@
 """Captions pictures with a trained model: python -m scripts.caption PICTURE … [--checkpoint runs/sample/model]
 
-Prints a line per picture: the caption and how sure the model was of it, word by word. A picture that cannot be read is
-answered by one sentence, and the others are captioned all the same. `--figure look.png` draws where it looked,
-`--figure look.gif` word after word; for the `adaptive` preset also look-looks.png: how much each word looked at the
-picture at all. A model without attention is asked by occlusion instead: what it needs to see for each word.
+A PICTURE is a file, a folder (the pictures in it, not deeper), or a pattern as "holiday/*.jpg". Prints a line for each:
+the caption and how sure the model was of it, word by word. What cannot be read is answered by one sentence, the others
+are captioned all the same, and the exit status is 1. `--output captions.csv` (or .json) keeps them in a table.
+`--figure look.png` draws where it looked, `--figure look.gif` word after word; for the `adaptive` preset also
+look-looks.png: how much each word looked at the picture at all. A model without attention is asked by occlusion
+instead: what it needs to see for each word.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import glob
+import io
+import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
+from tqdm.auto import tqdm
 
+from dataset import files
 from dataset.pictures import open_image
 from decoding.trace import CaptionTrace, Exploration
 from figures.attention import attention_figure, attention_film, attention_mass
 from models import checkpoint
+from models.checkpoint import Checkpoint
 from models.devices import best_device
 from scripts.arguments import add_device, count
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}  # in a folder
+Row = dict[str, str | float]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Reads the command line and captions; exits with 1 if a picture could not be read."""
     options = _options(arguments)
     captioner = checkpoint.load(options.checkpoint, best_device(options.device))
-    unread = 0
-    for path in options.pictures:
+    paths, wrong = _pictures(options.pictures)
+    for sentence in wrong:
+        print(sentence, file=sys.stderr)
+    rows: list[Row] = []
+    for path in tqdm(paths, unit="picture", disable=len(paths) < 2, leave=False):
         try:
-            picture = open_image(path)
+            row = _caption(captioner, path, options)
         except (ValueError, OSError) as error:
-            print(error, file=sys.stderr)
-            unread += 1
+            wrong.append(str(error))
+            tqdm.write(wrong[-1], file=sys.stderr)
             continue
-        exploration = Exploration(captioner, picture)
-        hypothesis = exploration.decode(num_beams=options.num_beams, length_penalty=options.length_penalty)
-        text = captioner.vocabulary.decode(hypothesis.ids)
-        print(f"{Path(path).name}: {text}   (p = {math.exp(sum(hypothesis.logprobs)):.3f})")
-        if options.figure:
-            if not text:
-                sys.exit(f"{options.checkpoint} says nothing of {path}: there is no map to draw; train it longer")
-            trace, file = exploration.trace(hypothesis), Path(options.figure)
-            _draw(picture, trace, len(hypothesis.ids) - hypothesis.finished, file)
-            if trace.occlusion:
-                print(f"{options.checkpoint} has no attention: {file} shows what it needs to see (occlusion)")
-            options.figure = None  # of the first picture only
-    if unread:
+        tqdm.write(f"{path.name}: {row['caption']}   (p = {row['probability']:.3f})")
+        rows.append(row)
+    if options.output and rows:
+        files.write(options.output, _table(rows, options.output))
+        print(f"{len(rows):,} captions in {options.output}")
+    if wrong:
         sys.exit(1)
+
+
+def _pictures(given: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Files, folders and patterns -> the files, each once; and a sentence for each that leads to none.
+
+    Windows leaves patterns to the program; a name that looks like one may also be a file's.
+    """
+    paths: list[Path] = []
+    wrong: list[str] = []
+    for name in given:
+        path = Path(name)
+        if "://" in name:
+            wrong.append(f"{name} is an address, not a file: download the picture first")
+        elif path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
+            wrong += (
+                [] if found else [f"{name} is a folder without pictures: name one that has them, as {name}/*/*.jpg"]
+            )
+            paths += found
+        elif not path.exists() and glob.has_magic(name):
+            matching = sorted(Path(p) for p in glob.glob(name, recursive=True) if not Path(p).is_dir())
+            wrong += [] if matching else [f"{name}: no file matches this pattern"]
+            paths += matching
+        elif not path.exists():
+            wrong.append(f"{name}: no such file")
+        else:
+            paths.append(path)
+    return list(dict.fromkeys(paths)), wrong
+
+
+def _caption(captioner: Checkpoint, path: Path, options: argparse.Namespace) -> Row:
+    """The row of one picture; of the first one also the figure that was asked for."""
+    picture = open_image(path)
+    exploration = Exploration(captioner, picture)
+    hypothesis = exploration.decode(num_beams=options.num_beams, length_penalty=options.length_penalty)
+    text = captioner.vocabulary.decode(hypothesis.ids)
+    if options.figure:
+        if not text:
+            sys.exit(f"{options.checkpoint} says nothing of {path}: there is no map to draw; train it longer")
+        trace, file = exploration.trace(hypothesis), Path(options.figure)
+        _draw(picture, trace, len(hypothesis.ids) - hypothesis.finished, file)
+        if trace.occlusion:
+            tqdm.write(f"{options.checkpoint} has no attention: {file} shows what it needs to see (occlusion)")
+        options.figure = None  # of the first picture only
+    return {"picture": str(path), "caption": text, "probability": math.exp(sum(hypothesis.logprobs))}
+
+
+def _table(rows: Sequence[Row], file: str) -> str:
+    """The rows as the file's name asks for: a table with a header, or JSON."""
+    if file.lower().endswith(".json"):
+        return json.dumps(rows, indent=1, ensure_ascii=False)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row | {"probability": f"{row['probability']:.6f}"} for row in rows)
+    return table.getvalue()
+
+
+def _table_name(name: str) -> str:
+    """The name of a file for captions."""
+    if not name.lower().endswith((".csv", ".json")):
+        raise argparse.ArgumentTypeError(f"{name} must end in .csv or .json")
+    return name
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.caption", description=__doc__.split("\n\n")[0])
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="JPEG, PNG, … of any size")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="file, folder or pattern; JPEG, PNG, …")
     parser.add_argument("--checkpoint", default="runs/sample/model", help="a folder (default: runs/sample/model)")
+    parser.add_argument("--output", metavar="FILE", type=_table_name, help="keep the captions: .csv, or .json")
     parser.add_argument("--num-beams", type=count, default=5, help="beam width; 1: greedy (default: 5)")
     parser.add_argument("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
     parser.add_argument(

@@ -105,7 +105,7 @@ def captions_table(records: list[Record], folders: list[Path], device: str) -> l
     said = []
     for folder in folders:
         one = checkpoint.load(folder, best_device(device))
-        transform = Transform(one.model.encoder.image_size)
+        transform = Transform.of(one.model.encoder)
         loader = get_loader(records, one.vocabulary, transform=transform, shuffle=False, broken="stop")
         hypotheses = decode(one.model, loader, max_length=one.max_length)
         said.append({image: one.vocabulary.decode(hypothesis.ids) for image, hypothesis in hypotheses.items()})

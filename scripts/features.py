@@ -16,7 +16,7 @@ from models.devices import best_device, best_precision
 from scripts.arguments import add_broken, add_dataset, add_device, count
 from training.experiment import home_of
 from training.features import extract, file_of
-from training.presets import PHOTOGRAPHS
+from training.presets import PHOTOGRAPHS, for_dataset
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,8 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     records = load_records(options.dataset, instances=False)
     device = best_device(options.device)
-    weights = None if options.weights == "none" else options.weights
-    encoder = EncoderCNN(options.encoder, weights, options.image_size, options.grid, finetune=0).to(device)
+    given = {name: value for name in ("encoder", "weights") if (value := getattr(options, name)) is not None}
+    cfg = for_dataset(PHOTOGRAPHS.dataset, "photographs", given)
+    encoder = EncoderCNN(cfg.encoder, cfg.weights, options.image_size, options.grid, finetune=0).to(device)
     for split in options.split or dict.fromkeys(record.split for record in records):
         of_split = [record for record in records if record.split == split][: options.limit]
         for view in range(options.views if split == "train" else 1):
@@ -49,8 +50,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add, usual = parser.add_argument, PHOTOGRAPHS
     add_dataset(parser)
     add("--split", action="append", help="train, val or test; may be given again (default: all there are)")
-    add("--encoder", default=usual.encoder, help=f"a torchvision classifier (default: {usual.encoder})")
-    add("--weights", default=usual.weights, help=f"torchvision's name or a file (default: {usual.weights})")
+    add("--encoder", default=usual.encoder, help=f"torchvision's, or timm/NAME (default: {usual.encoder})")
+    add("--weights", help=f"their name, DEFAULT, or a file (default: {usual.weights}, of another encoder DEFAULT)")
     add("--image-size", type=count, help="pixels (default: what the encoder was made for)")
     add("--grid", type=count, help="regions per side (default: the encoder's own)")
     add("--batch-size", type=count, default=32)

@@ -108,7 +108,10 @@ class Captioners:
                 raise ValueError(
                     f"these checkpoints see pictures of {sorted(sizes)} pixels: an ensemble needs one size"
                 )
-            source = {"transform": Transform(sizes.pop())}
+            transforms = {Transform.of(encoder) for encoder in encoders}
+            if len(transforms) > 1:
+                raise ValueError("these checkpoints' encoders resize pictures in different ways: no ensemble")
+            source = {"transform": transforms.pop()}
         max_words = self.first.max_length - 1
         return get_loader(records, self.vocabulary, **source, max_words=max_words, shuffle=False, broken=broken)
 

@@ -284,7 +284,7 @@ def test_only_the_last_blocks_learn(name, block):
 def test_more_blocks_than_there_are_cannot_learn():
     with pytest.raises(ValueError, match="alexnet has 5 blocks with weights: finetune must be 0 to 5, not 6"):
         EncoderCNN("alexnet", image_size=64, finetune=6)
-    assert EncoderCNN("alexnet", image_size=64, finetune=5).frozen_blocks.state_dict() == {}
+    assert EncoderCNN("alexnet", image_size=64, finetune=5).frozen_modules == []
 
 
 def test_starting_does_not_wait_for_torchvision():

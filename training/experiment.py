@@ -111,7 +111,7 @@ def image_source(
     their split; the features of the whole split serve them, too.
     """
     if not encoder.frozen:
-        return {"transform": Transform(encoder.image_size, jitter)}
+        return {"transform": Transform.of(encoder, jitter)}
     features = []
     for view in range(views):
         path = file_of(folder, encoder, records[0].split, view)

@@ -139,9 +139,12 @@ def fingerprint(encoder: EncoderCNN) -> str:
 
 
 def file_of(folder: str | Path, encoder: EncoderCNN, split: str, view: int = 0) -> Path:
-    """Where an encoder's features of a split lie in a run's folder, as in `resnet50-224px-7x7-train.npy`."""
+    """Where an encoder's features of a split lie in a run's folder, as in `resnet50-224px-7x7-train.npy`.
+
+    The stroke in the names of timm's encoders is no folder.
+    """
     side, of_view = round(encoder.feature_regions**0.5), f"-view{view}" if view else ""
-    return Path(folder) / f"{encoder.name}-{encoder.image_size}px-{side}x{side}-{split}{of_view}.npy"
+    return Path(folder) / f"{encoder.name.replace('/', '-')}-{encoder.image_size}px-{side}x{side}-{split}{of_view}.npy"
 
 
 def extract(
@@ -179,7 +182,7 @@ def extract(
     metadata = _find_or_create(path, _metadata_of(records, encoder, view), replace)
     if metadata.finished:
         return Features(path)
-    pictures = ViewOfPictures(records, encoder.image_size, view, first=metadata.done)
+    pictures = ViewOfPictures(records, encoder, view, first=metadata.done)
     loader = DataLoader(pictures, batch_size, num_workers=workers)
     bar = tqdm(total=len(records), initial=metadata.done, unit="image", desc="features", disable=not progress)
     device = next(encoder.buffers()).device

@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_loader import Transform, in_threads
+from data_loader import Looks, Transform, in_threads
 from dataset.pictures import open_image
 from dataset.records import Record
 
@@ -26,8 +26,8 @@ class RandomCropFlip:
     drawn sample, whose captions say where things are. `size` is the side of the square that comes out, in pixels.
     """
 
-    def __init__(self, size: int):
-        self.size = size
+    def __init__(self, size: int, interpolation: str = "bilinear"):
+        self.size, self.interpolation = size, Image.Resampling[interpolation.upper()]
 
     def __call__(self, picture: Image.Image, random: np.random.Generator) -> Tensor:
         """A picture of any size -> (3, size, size) uint8."""
@@ -38,7 +38,7 @@ class RandomCropFlip:
         )
         left, top = random.uniform(0, (picture.width - width, picture.height - height))
         part = (left, top, left + width, top + height)
-        picture = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box=part)
+        picture = picture.resize((self.size, self.size), self.interpolation, box=part)
         if random.random() < 0.5:
             picture = ImageOps.mirror(picture)
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
@@ -49,9 +49,11 @@ class RandomCropFlip:
 class ViewOfPictures(Dataset[tuple[Tensor, str]]):
     """The pictures from the `first` on, whole (view 0) or varied: another view, other random numbers."""
 
-    def __init__(self, records: Sequence[Record], size: int, view: int, first: int):
+    def __init__(self, records: Sequence[Record], encoder: Looks, view: int, first: int):
         self.records, self.view, self.first = records, view, first
-        self.transform: RandomCropFlip | Transform = RandomCropFlip(size) if view else Transform(size)
+        self.transform: RandomCropFlip | Transform = Transform.of(encoder)
+        if view:
+            self.transform = RandomCropFlip(encoder.image_size, encoder.interpolation)
 
     def __len__(self) -> int:
         return len(self.records) - self.first

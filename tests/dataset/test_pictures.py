@@ -1,9 +1,16 @@
 """What a user relies on when files become pictures."""
 
+import io
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
+from dataset import pictures
 from dataset.pictures import open_image
 
 
@@ -98,3 +105,79 @@ def test_what_is_not_a_whole_picture_is_refused(tmp_path, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(ValueError, match=r"bomb\.png is refused, it is too large"):
             open_image(tmp_path / "bomb.png")
+
+
+def quarters(size: tuple[int, int] = (160, 96)) -> Image.Image:
+    """Red, green, blue and white in the four quarters."""
+    picture, (width, height) = Image.new("RGB", size, "white"), size
+    for color, corner in (("red", (0, 0)), ("lime", (width // 2, 0)), ("blue", (0, height // 2))):
+        picture.paste(color, (*corner, corner[0] + width // 2, corner[1] + height // 2))
+    return picture
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_very_large_jpeg_is_read_smaller_and_upright(tmp_path, monkeypatch, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    quarters().save(tmp_path / "large.jpg", exif=exif, quality=95)
+    whole = open_image(tmp_path / "large.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    image = open_image(tmp_path / "large.jpg")
+    assert image.size == (whole.width // 4, whole.height // 4)
+    for x, y in ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)):
+        colors = [i.getpixel((int(x * i.width), int(y * i.height))) for i in (image, whole)]
+        assert np.allclose(*colors, atol=6), (x, y)
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("RGB", {}), ("L", {}), ("CMYK", {}), ("RGB", {"progressive": True}), ("RGB", {"subsampling": 0})],
+)
+def test_every_kind_of_large_jpeg_is_read_smaller(tmp_path, monkeypatch, mode, options):
+    quarters().convert(mode).save(tmp_path / "large.jpg", **options)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    image = open_image(tmp_path / "large.jpg")
+    assert (image.mode, image.size) == ("RGB", (40, 24))
+
+
+def test_what_is_too_large_even_so_is_refused(tmp_path, monkeypatch):
+    quarters().save(tmp_path / "large.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    monkeypatch.setattr(pictures, "LARGEST_JPEG", 15_000)
+    with pytest.raises(ValueError, match=r"large\.jpg cannot be read as an image \(it has 160 x 96 pixels, too many"):
+        open_image(tmp_path / "large.jpg")
+    content = (tmp_path / "large.jpg").read_bytes()
+    monkeypatch.setattr(pictures, "LARGEST_JPEG", 16_000)
+    (tmp_path / "large.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"large\.jpg cannot be read as an image \(.*Truncated"):
+        open_image(tmp_path / "large.jpg")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_heic_is_read_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    pillow_heif.from_pillow(quarters()).save(tmp_path / "IMG_1.HEIC", exif=exif.tobytes(), quality=95)
+    jpeg = io.BytesIO()
+    quarters().save(jpeg, "JPEG", exif=exif, quality=95)
+    expected = ImageOps.exif_transpose(Image.open(jpeg))
+    image = open_image(tmp_path / "IMG_1.HEIC")
+    assert (image.mode, image.size) == ("RGB", expected.size)
+    for place in ((20, 20), (70, 20), (20, 70), (70, 70)):
+        assert np.allclose(image.getpixel(place), expected.getpixel(place), atol=12), place
+
+
+def test_without_pillow_heif_the_way_out_is_named(tmp_path):
+    for name, brand in (("1.HEIC", b"heic"), ("2.heif", b"mif1"), ("3.jpg", b"heix")):
+        (tmp_path / name).write_bytes(b"\x00\x00\x00\x18ftyp" + brand + b"\x00" * 500)
+        program = "import sys; sys.modules['pillow_heif'] = None\nfrom dataset.pictures import open_image\n"
+        program += "try: open_image(sys.argv[1])\nexcept ValueError as error: print(error)"
+        answer = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert "it is HEIC: pip install pillow-heif, or save it as JPEG" in answer.stdout
+        with pytest.raises(ValueError, match=rf"{name} cannot be read as an image"):  # nor is it whole
+            open_image(tmp_path / name)

@@ -1,6 +1,9 @@
-"""scripts.caption: how often it runs the networks for what it prints and draws."""
+"""scripts.caption: what it takes, writes and says, and how often it runs the networks for it."""
 
+import csv
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,3 +60,86 @@ def test_occlusion_is_computed_only_for_a_figure(command, calls):
     assert calls == {"pictures": 1}
     command("none", "--figure", "look.png")
     assert calls == {"pictures": 1 + 1 + PATCHES**2, "decoder": 1} and Image.open("look.png").width > 100
+
+
+@pytest.fixture
+def model(captioner, vocabulary, tmp_path, monkeypatch):
+    """A tiny captioner in the folder `model`, and pictures beside it: a.png, b.JPG, deeper/c.png."""
+    monkeypatch.chdir(tmp_path)
+    checkpoint.save("model", captioner(), vocabulary, max_length=5)
+    (tmp_path / "holiday/deeper").mkdir(parents=True)
+    for name in ("a.png", "b.JPG", "deeper/c.png"):
+        Image.new("RGB", (40, 30), "teal").save(tmp_path / "holiday" / name)
+    (tmp_path / "holiday/notes.txt").write_text("not a picture")
+    return ["--checkpoint", "model", "--num-beams", "1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["holiday"], ["a.png", "b.JPG"]),
+        (["holiday/*.png"], ["a.png"]),
+        (["holiday/**/*.png", "holiday/a.png"], ["a.png", "c.png"]),
+        (["holiday", "holiday/deeper"], ["a.png", "b.JPG", "c.png"]),
+    ],
+)
+def test_files_folders_and_patterns_are_captioned_once_each(model, capsys, given, names):
+    caption.main([*given, *model])
+    assert [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()] == names
+
+
+def test_a_name_that_looks_like_a_pattern_may_be_a_file(model, capsys):
+    Image.new("RGB", (40, 30)).save("[1].png")
+    caption.main(["[1].png", *model])
+    assert capsys.readouterr().out.startswith("[1].png: ")
+
+
+def test_captions_are_kept_as_a_table_and_as_json(model):
+    caption.main(["holiday", *model, "--output", "kept/captions.csv"])
+    caption.main(["holiday", *model, "--output", "captions.JSON"])
+    with open("kept/captions.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = json.loads(Path("captions.JSON").read_text(encoding="utf-8"))
+    assert [row["picture"] for row in rows] == ["holiday/a.png", "holiday/b.JPG"] == [row["picture"] for row in kept]
+    assert [row["caption"] for row in rows] == [row["caption"] for row in kept]
+    for row, other in zip(rows, kept, strict=True):
+        assert float(row["probability"]) == pytest.approx(other["probability"], abs=1e-6)
+
+
+def test_it_goes_on_after_what_cannot_be_read_and_the_status_tells(model, tmp_path, capsys):
+    (tmp_path / "holiday/a2.jpg").write_text("<html>404</html>")
+    (tmp_path / "empty").mkdir()
+    wrong = ["https://example.org/a.jpg", "empty", "none/*.jpg", "missing.jpg"]
+    with pytest.raises(SystemExit) as ended:
+        caption.main(["holiday", *wrong, *model, "--output", "captions.csv"])
+    said = capsys.readouterr()
+    assert ended.value.code == 1 and "Traceback" not in said.err
+    assert "a.png: " in said.out and "b.JPG: " in said.out and "2 captions in captions.csv" in said.out
+    for sentence in (
+        "https://example.org/a.jpg is an address, not a file: download the picture first",
+        "empty is a folder without pictures",
+        "none/*.jpg: no file matches this pattern",
+        "missing.jpg: no such file",
+        "a2.jpg cannot be read as an image",
+    ):
+        assert sentence in said.err
+    assert len(Path("captions.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_a_table_is_written_whole_or_not_at_all(model, tmp_path, capsys):
+    (tmp_path / "captions.csv").write_text("what was there")
+    with pytest.raises(SystemExit):
+        caption.main(["missing.jpg", *model, "--output", "captions.csv"])
+    assert (tmp_path / "captions.csv").read_text() == "what was there"
+    with pytest.raises(SystemExit):
+        caption.main(["holiday", *model, "--output", "captions.xls"])
+    assert "captions.xls must end in .csv or .json" in capsys.readouterr().err
+    with pytest.raises(OSError, match=r"could not be written"):
+        caption.main(["holiday", *model, "--output", "holiday/a.png/captions.csv"])
+
+
+def test_a_checkpoint_named_by_its_file_is_answered_with_its_folder(model):
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors is a file, a checkpoint is a folder: did you mean model\?"
+    ):
+        caption.main(["holiday", "--checkpoint", "model/model.safetensors"])

@@ -232,4 +232,4 @@ def test_an_error_while_a_split_is_evaluated_leaves_the_model_in_train_mode(capt
     with pytest.raises(OSError, match="the disk is gone"):
         evaluate(model, failing(), torch.device("cpu"))
     assert [module.training for module in model.modules()] == before and model.training
-    assert not any(module.training for module in model.encoder.frozen_blocks)
+    assert not any(module.training for module in model.encoder.frozen_modules)
