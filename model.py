@@ -86,6 +86,10 @@ class Decoder(nn.Module, ABC):
     embedding: nn.Embedding
     lm_head: nn.Linear  # a score for every word
 
+    def __init_subclass__(cls) -> None:
+        if "__init__" in vars(cls):
+            cls.__init__ = records_config(cls.__init__)  # type: ignore[method-assign]
+
     @abstractmethod
     def prepare(self, features: Tensor) -> EncodedImages:
         """Regions (N, R, E) -> all that can be computed before the first word."""
@@ -109,7 +113,6 @@ class Decoder(nn.Module, ABC):
 class DecoderRNN(Decoder):
     """A recurrent network that sees the picture once: the mean region is its first state (rnn, gru or lstm)."""
 
-    @records_config
     def __init__(
         self,
         vocabulary_size: int,
@@ -148,7 +151,6 @@ class AttentionDecoder(Decoder):
     context * sigmoid(W h) (section 4.2.1, there one number for all features). `project` shrinks the regions first.
     """
 
-    @records_config
     def __init__(
         self,
         vocabulary_size: int,
@@ -222,7 +224,6 @@ class SpatialDecoder(Decoder):
     remembers what was seen; both say the word. As no look enters the first cell, a known caption needs no loop.
     """
 
-    @records_config
     def __init__(
         self,
         vocabulary_size: int,

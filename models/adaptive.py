@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from model import AdditiveAttention, Decoder
 from models.cells import State, lstm_cell
-from models.interface import EncodedImages, records_config
+from models.interface import EncodedImages
 from models.packing import by_picture, caption_of, rows_of
 
 
@@ -23,7 +23,6 @@ class AdaptiveDecoder(Decoder):
     the sentinel.
     """
 
-    @records_config
     def __init__(
         self,
         vocabulary_size: int,

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from model import AttentionDecoder
 from models.cells import State
-from models.interface import records_config
 
 
 class AttentionLSTM(AttentionDecoder):
@@ -19,7 +18,6 @@ class AttentionLSTM(AttentionDecoder):
     course asks with the state as it is; here a linear map of it asks, as in AttentionDecoder.)
     """
 
-    @records_config
     def __init__(
         self,
         vocabulary_size: int,

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from model import AttentionDecoder
 from models.cells import State
-from models.interface import records_config
 
 
 class BahdanauGRU(AttentionDecoder):
@@ -18,7 +17,6 @@ class BahdanauGRU(AttentionDecoder):
     It starts from zeros. Its state is kept from word to word, which the tutorial's own code forgets to do.
     """
 
-    @records_config
     def __init__(
         self,
         vocabulary_size: int,

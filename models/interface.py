@@ -45,7 +45,8 @@ class EncodedImages(NamedTuple):
 
 
 def records_config(init: Callable[..., None]) -> Callable[..., None]:
-    """An `__init__` that leaves its arguments, defaults among them, in `self.config`: what builds the decoder again."""
+    """An `__init__` that leaves its arguments, defaults among them, in `self.config`; `Decoder` makes that of every
+    subclass one, so that a checkpoint can build it again."""
     signature = inspect.signature(init)
 
     @wraps(init)

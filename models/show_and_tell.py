@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from model import Decoder
 from models.cells import CELLS, State, named, run
-from models.interface import EncodedImages, records_config
+from models.interface import EncodedImages
 from models.packing import caption_of, rows_of
 
 
@@ -21,7 +21,6 @@ class ShowAndTell(Decoder):
     vocabulary layer share the embedding's weights (Press & Wolf 2017); `word_size` must then be `hidden_size`.
     """
 
-    @records_config
     def __init__(
         self,
         vocabulary_size: int,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from model import AttentionDecoder
-from models.interface import records_config
 
 
 class ShowAttendTell(AttentionDecoder):
@@ -18,7 +17,6 @@ class ShowAttendTell(AttentionDecoder):
     Without it the state alone does, as in most implementations.
     """
 
-    @records_config
     def __init__(
         self,
         vocabulary_size: int,

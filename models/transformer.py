@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from model import Decoder
 from models.cells import State
-from models.interface import EncodedImages, records_config
+from models.interface import EncodedImages
 from models.packing import CaptionGrid
 
 
@@ -24,7 +24,6 @@ class TransformerDecoder(Decoder):
     is the last layer's, the mean of its heads.
     """
 
-    @records_config
     def __init__(
         self,
         vocabulary_size: int,

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from decoding.beam import beam
 from decoding.search import greedy
-from model import SpatialDecoder
+from model import DecoderRNN, SpatialDecoder
 from models.decoders import DECODERS, build
 from models.packing import by_picture, place_in_group
 from models.transformer import TransformerDecoder
@@ -200,3 +200,13 @@ def test_words_are_seated_beside_those_of_their_picture():
     grouped, back = by_picture(x, image, 4)
     assert grouped.squeeze(-1).tolist() == [[1, 0, 0], [0, 2, 4], [3, 0, 0], [0, 0, 0]]
     assert torch.equal(back(grouped), x)
+
+
+def test_a_decoder_of_ones_own_is_kept_with_its_arguments():
+    class Mine(DecoderRNN):
+        def __init__(self, vocabulary_size, feature_size, width=6, dropout=0.1):
+            super().__init__(vocabulary_size, feature_size, width, width, dropout=dropout)
+
+    mine = Mine(11, 7, 8)
+    assert mine.config == {"vocabulary_size": 11, "feature_size": 7, "width": 8, "dropout": 0.1}
+    assert Mine(**mine.config).rnn.hidden_size == 8
