@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from decoding.search import BANNED
-from model import AttentionDecoder, DecoderRNN, AdditiveAttention
+from model import AdditiveAttention, AttentionDecoder, DecoderRNN
 from models.cells import CELLS, Cell, State
 from vocabulary import END, START
 
