@@ -20,7 +20,7 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#f4f7fa", "#9cc3de", BLUE
 
 
 def word_frequencies(counts: Mapping[str, int], top: int = 30) -> Figure:
-    """The `top` most frequent words; and all words by rank, logarithmic, so that Zipf's law is a straight line."""
+    """The `top` most frequent words; and all words by rank, both axes logarithmic, beside Zipf's law, a straight line."""
     shown = _ranked(counts, top, "words")
     names, values = zip(*shown, strict=True)
     margin = 0.15 + max(text_width(name, 8.5) for name in names)
@@ -33,6 +33,12 @@ def word_frequencies(counts: Mapping[str, int], top: int = 30) -> Figure:
     quiet(axes, "rank of the word", "times it occurs")
     ranks = sorted(counts.values(), reverse=True)
     axes.loglog(range(1, len(ranks) + 1), ranks, color=BLUE, lw=1.8)
+    if len(ranks) > 1:  # as far as the words go, or down to a word that occurs once
+        last = min(len(ranks), ranks[0])
+        axes.loglog([1, last], [ranks[0], ranks[0] / last], color=GREY, lw=0.9, ls=DASHED, zorder=0)
+        middle = last**0.5
+        at: dict[str, Any] = {"xytext": (4, 4), "textcoords": "offset points", "size": 8, "color": GREY}
+        axes.annotate("Zipf's law", (middle, ranks[0] / middle), **at)
     log_ticks(axes.xaxis)
     log_ticks(axes.yaxis)
     once = sum(count == 1 for count in ranks)

@@ -51,13 +51,14 @@ def captioned(
     captions: Sequence[Sequence[str]],
     columns: int = 2,
     named: Sequence[Sequence[Mapping[int, str]]] | None = None,
-    masks: Sequence[ArrayLike | None] | None = None,
+    masks: Sequence[Mapping[str, ArrayLike] | ArrayLike | None] | None = None,
 ) -> Figure:
     """Pictures, each with all its captions beside it.
 
     Comes in: captions, a list per picture; named, per picture and caption a dict from the place of a word (0 is the
     first) to the category that it names: the word gets that category's colour, as in `show_annotations`, and a line;
-    masks, as in `image_grid`. Raises ValueError if the lengths differ or a mask has not the size of its picture.
+    masks, as in `image_grid`, or per picture a dict from a category to its mask, outlined in the category's colour.
+    Raises ValueError if the lengths differ or a mask has not the size of its picture.
     """
     if not len(images) or len(captions) != len(images):
         raise ValueError(f"{len(images)} pictures and {len(captions)} lists of captions: there must be one per picture")
@@ -85,8 +86,10 @@ def captioned(
         show(axes, picture)
         axes.set_anchor("NW")
         mask = masks[place] if masks is not None else None
-        if mask is not None:
-            draw_outline(axes, scaled_mask(mask, images[place], picture), "white")
+        for category, cover in mask.items() if isinstance(mask, Mapping) else [("", mask)]:
+            if cover is not None:
+                color = category_color(category) if category else "white"
+                draw_outline(axes, scaled_mask(cover, images[place], picture), color)
         left, top = left + wide + 0.12, top + 0.11
         for number, words in enumerate(said):
             for word_place, (word, x, line) in enumerate(words):

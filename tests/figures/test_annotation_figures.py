@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from figures.annotations import show_annotations
+from dataset.sample.making import CATEGORIES
+from figures.annotations import category_color, show_annotations
 
 
 def test_annotations_show_what_is_asked_for_in_stable_colours(picture, texts):
@@ -30,3 +31,7 @@ def test_boxes_lie_on_their_objects_whatever_the_picture_is_scaled_to(picture):
     inside = shown[y : y + side, x : x + side]
     red = (shown[..., 0].astype(int) - shown[..., 1] > 60).sum()
     assert red > 1000 and (inside[..., 0].astype(int) - inside[..., 1] > 60).sum() > 0.95 * red
+
+
+def test_the_sample_s_categories_have_thirteen_colours():
+    assert len({category_color(category) for category in CATEGORIES}) == len(CATEGORIES) == 13
