@@ -20,7 +20,7 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#f4f7fa", "#9cc3de", BLUE
 
 
 def word_frequencies(counts: Mapping[str, int], top: int = 30) -> Figure:
-    """The `top` most frequent words; and all words by rank, both axes logarithmic, beside Zipf's law, a straight line."""
+    """The `top` most frequent words; and all words by rank, logarithmic, beside Zipf's law, a straight line."""
     shown = _ranked(counts, top, "words")
     names, values = zip(*shown, strict=True)
     margin = 0.15 + max(text_width(name, 8.5) for name in names)
