@@ -86,9 +86,9 @@ def captioned(
         show(axes, picture)
         axes.set_anchor("NW")
         mask = masks[place] if masks is not None else None
-        for category, cover in mask.items() if isinstance(mask, Mapping) else [("", mask)]:
+        for owner, cover in mask.items() if isinstance(mask, Mapping) else [("", mask)]:
             if cover is not None:
-                color = category_color(category) if category else "white"
+                color = category_color(owner) if owner else "white"
                 draw_outline(axes, scaled_mask(cover, images[place], picture), color)
         left, top = left + wide + 0.12, top + 0.11
         for number, words in enumerate(said):
