@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from figures.style import (
     BLUE,
     DASHED,
+    DPI,
     GREEN,
     GREY,
     INK,
@@ -116,7 +117,7 @@ def _broken(band: Axes, far: Sequence[tuple[float, str]]) -> None:
     """Levels over a break of the axis, line by line from the lowest up."""
     quiet(band)
     band.spines["bottom"].set_visible(False)
-    band.set(xlim=(0, 1), ylim=(0, band.bbox.height / band.figure.dpi), xticks=[], yticks=[])
+    band.set(xlim=(0, 1), ylim=(0, band.bbox.height / DPI), xticks=[], yticks=[])
     for place, (_, text) in enumerate(far):
         band.axhline(y := 0.12 + 0.2 * place, color=GREY, lw=0.9, ls=DASHED)
         band.text(1.02, y, text, size=8.5, va="center", color=GREY, transform=band.get_yaxis_transform())

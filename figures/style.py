@@ -153,7 +153,7 @@ def direct_labels(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
     They stay beside the axes as long as these are tall enough for all of them; text in equal places keeps its order.
     """
     size, line = 8.5, 0.17  # points; inches from line to line
-    gap = line / (axes.bbox.height / axes.figure.dpi)  # of the axes' height
+    gap = line * DPI / axes.bbox.height  # of the axes' height
     ordered = sorted(labels, key=lambda label: label[0])
     wanted = [axes.transAxes.inverted().transform(axes.transData.transform((1, value)))[1] for value, *_ in ordered]
     groups: list[list[float]] = []  # the lowest place and the number of labels of each run that stands line by line

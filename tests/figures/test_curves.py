@@ -31,6 +31,7 @@ def test_training_curves_give_their_height_to_the_curves_whatever_is_far_above(f
     axes = figure.axes[0]
     ends = axes.transAxes.inverted().transform(axes.transData.transform([(1, first), (1, 2)]))[:, 1]
     assert ends[1] < 0.1 and ends[0] > 0.6
+    assert axes.get_yscale() == ("linear" if first == 5 else "log")
 
 
 def test_rungs_far_above_stand_in_their_order_over_a_break():

@@ -70,11 +70,13 @@ def test_the_weighted_sum_cuts_out_the_largest_regions_and_adds_them_truly(pictu
     assert z == pytest.approx(sum(f * term for f, term in zip(factors, terms, strict=True)), abs=1e-3)
 
 
-def test_a_region_is_cut_out_where_it_lies(picture):
-    figure = weighted_sum_figure(picture, peaks(side=2, r0=1.0))
+@pytest.mark.parametrize("region", range(4))
+def test_a_region_is_cut_out_where_it_lies(region):
+    quarters = np.array([[10, 60], [120, 240]], np.uint8)  # row by row
+    image = np.repeat(quarters.repeat(45, 0).repeat(60, 1)[..., None], 3, axis=2)
+    figure = weighted_sum_figure(image, peaks(side=2, **{f"r{region}": 1.0}))
     tile = np.asarray(figure.axes[2].images[0].get_array())
-    whole = np.asarray(picture)
-    assert tile.mean((0, 1)) == pytest.approx(whole[:45, :60].mean((0, 1)), abs=3), "the top left quarter"
+    assert tile.mean() == pytest.approx(quarters.flat[region], abs=1)
 
 
 def test_the_largest_weight_has_the_darkest_cell(picture):
@@ -85,7 +87,7 @@ def test_the_largest_weight_has_the_darkest_cell(picture):
     assert cells.argmin() == 6 and HEAT[-1].mean() < HEAT[0].mean()
 
 
-@pytest.mark.parametrize("side", [1, 2, 7, 14])
+@pytest.mark.parametrize("side", [1, 2, 14])
 def test_the_weighted_sum_fits_its_page_for_any_grid_and_format(side):
     for height, width in ((300, 100), (100, 300), (20, 20)):
         image = np.full((height, width, 3), 90, np.uint8)
