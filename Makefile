@@ -2,10 +2,9 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
-SHARED := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample run lab app student test lint tests test-long test-oldest notebooks
+.PHONY: help install sample run lab app student test course tests lint test-long test-oldest notebooks
 
 help:
 	@echo "make run        install, draw the sample, run the four notebooks into pages under build/"
@@ -43,26 +42,29 @@ app: sample
 student: $(INSTALLED)
 	@$(PY) -m scripts.student
 
-test: $(INSTALLED)
-	@$(MAKE) --no-print-directory --jobs=2 lint tests
+test: $(INSTALLED)  # two at a time, each on one core: the longest first
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going course tests lint
+
+course: $(INSTALLED)
+	$(PY) -m pytest -m notebooks -s
+
+tests: $(INSTALLED)
+	$(PY) -m pytest -m "not notebooks"
 
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-tests: $(INSTALLED)
-	$(PY) -m pytest $(SHARED)
-
 test-long: $(INSTALLED)
-	LONG=1 $(PY) -m pytest $(SHARED) -m "not notebooks"
+	LONG=1 $(PY) -m pytest -m "not notebooks"
 
 test-oldest:
 	@mkdir -p build
 	@sed 's/>=/==/' requirements.txt > build/oldest.txt
 	@test -d build/oldest || $(PYTHON) -m venv build/oldest
 	@build/oldest/bin/python -m pip install --quiet --disable-pip-version-check -r build/oldest.txt
-	build/oldest/bin/python -m pytest $(SHARED) -m "not notebooks"
+	build/oldest/bin/python -m pytest -m "not notebooks"
 
 notebooks: sample
 	@$(PY) -m scripts.notebooks update

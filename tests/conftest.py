@@ -1,4 +1,4 @@
-"""Fixtures that several tests share, and how two processes share the tests (`pytest -n 2 --dist loadgroup`)."""
+"""Fixtures that several tests share."""
 
 import inspect
 import json
@@ -33,24 +33,8 @@ pytest_plugins = ["coco_server"]
 
 LONG = bool(os.environ.get("LONG"))  # make test-long: more kills, more mutated files, more seeds
 
-# What takes longest begins first, or one process would work at it when the other has nothing left to do.
-LONGEST = ("course", "test_browser", "test_grade", "test_kills", "test_official")
-
 COLORS = ("red", "green", "blue", "black")
 SHAPES = ("square", "triangle")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, one takes a whole file, or all that need the course: fixtures are made
-    once."""
-
-    def group(item: pytest.Item) -> str:
-        return "course" if item.get_closest_marker("notebooks") else item.path.stem
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: LONGEST.index(group(item)) if group(item) in LONGEST else len(LONGEST))
 
 
 class Malicious:

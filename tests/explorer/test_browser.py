@@ -49,6 +49,7 @@ def in_lab(browser, jupyter) -> Iterator:
     page = browser.new_page(viewport=LAPTOP)
     run_all(page, jupyter, "explore.ipynb")
     page.keyboard.press("Control+b")  # without the side bar
+    page.locator(".explorer .choice").first.wait_for(timeout=SLOW)
     yield page, page.locator(".explorer").first
     page.close()
 
