@@ -59,7 +59,7 @@ def open_image(path: str | Path) -> Image.Image:
 
 def _opened(path: str | Path) -> Image.Image:
     """The file as Pillow knows it, its pixels not yet read."""
-    formats = FORMATS
+    formats: tuple[str, ...] = FORMATS
     with open(path, "rb") as file:
         start = file.read(12)
     if start[4:8] == b"ftyp" and start[8:] in HEIF_BRANDS:
