@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 help:
 	@echo "make run        install, draw the sample, run the four notebooks into pages under build/"
 	@echo "make lab        open JupyterLab in the browser, to work with the notebooks"
-	@echo "make app        the attention explorer alone, as a web page of this computer"
+	@echo "make app        the attention explorer alone, as a web page of this computer (CHECKPOINT=\"FOLDER ...\": of these)"
 	@echo "make student    the student edition: notebooks with stubs in place of the solutions, under student/"
 	@echo "make test       every check: ruff, pytest, the notebooks"
 	@echo "make test-long  the tests of docs/RELIABILITY.md in full: more faults, kills and mutated files"
@@ -36,8 +36,8 @@ run: sample
 lab: sample
 	$(PY) -m jupyter lab --ip=127.0.0.1
 
-app: sample
-	@$(PY) -m scripts.app
+app: $(INSTALLED)
+	@$(PY) -m scripts.app $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
 student: $(INSTALLED)
 	@$(PY) -m scripts.student

@@ -75,7 +75,8 @@ class Trunk(nn.Module, ABC):
             with torch.no_grad():
                 return self.eval().forward_features(grey).shape[1:]
         except (RuntimeError, AssertionError, ValueError) as error:
-            if grey.is_meta:  # a sketch without memory: some networks reckon with their numbers
+            # a sketch without memory: some networks reckon with their numbers; or there is too little of it
+            if grey.is_meta or "memory" in str(error):
                 raise
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(f"{self.name} cannot look at pictures of {self.image_size} pixels: {reason}") from None
@@ -211,7 +212,16 @@ def torchvision_classifier(name: str, weights: str | Path | None, image_size: in
         mean, std, options = (0.5,), (0.5,), {"init_weights": False}
     if name.startswith("vit_"):  # its embedding of places is made for one size
         options["image_size"] = image_size or preprocessing.crop_size[0]
-    network = torchvision.models.get_model(name, weights=str(weights) if str(weights) in members else None, **options)
+    known = members.get(str(weights))
+    try:
+        network = torchvision.models.get_model(name, weights=known, **options)
+    except (OSError, RuntimeError) as error:  # urllib's errors; a file that is not what it should be
+        if known is None:
+            raise
+        raise OSError(
+            f"the weights {weights} of {name} cannot be fetched from {known.url} ({error}): check the network, or "
+            "fetch that file elsewhere and give it with weights=; the encoder 'small' needs none"
+        ) from None
     if weights is not None and str(weights) not in members:
         load_weights(network, name, Path(weights), f"; torchvision knows only {', '.join(members)}")
     if isinstance(network, torchvision.models.VisionTransformer):

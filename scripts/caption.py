@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     for sentence in wrong:
         print(sentence, file=sys.stderr)
     rows: list[Row] = []
-    for path in tqdm(paths, unit="picture", disable=len(paths) < 2, leave=False):
+    for path in tqdm(paths, unit="picture", disable=None if len(paths) > 1 else True, leave=False):
         try:
             row = _caption(captioner, path, options)
         except (ValueError, OSError) as error:

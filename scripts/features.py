@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from dataset.loading import load_records
 from model import EncoderCNN
-from models.devices import best_device, best_precision
+from models.devices import best_device, best_precision, memory_explained
 from scripts.arguments import add_broken, add_dataset, add_device, count
 from training.experiment import home_of
 from training.features import extract, file_of
@@ -31,16 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         of_split = [record for record in records if record.split == split][: options.limit]
         for view in range(options.views if split == "train" else 1):
             path = file_of(home_of(options.dataset), encoder, split, view)
-            made = extract(
-                of_split,
-                encoder,
-                path,
-                batch_size=options.batch_size,
-                workers=options.workers,
-                autocast=best_precision(device),
-                broken=options.broken,
-                view=view,
-            )
+            with memory_explained("take a smaller --batch-size or --image-size"):
+                made = extract(
+                    of_split,
+                    encoder,
+                    path,
+                    batch_size=options.batch_size,
+                    workers=options.workers,
+                    autocast=best_precision(device),
+                    broken=options.broken,
+                    view=view,
+                )
             print(f"{path}: {len(made):,} images, {made.shape[0]} regions of {made.shape[1]} numbers")
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,20 @@ def test_an_old_files_version_is_read_as_torchvision_reads_it(tmp_path):
     """MNASNet changed its stem after its weights were published; it reads the version that its state dict carries."""
     torch.save(torchvision.models.mnasnet0_5().state_dict(), tmp_path / "mnasnet.pth")
     assert EncoderCNN("mnasnet0_5", tmp_path / "mnasnet.pth", image_size=64).feature_size == 1280
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vit_b_16"])
+def test_without_a_network_it_is_said_which_file_is_missing(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    torch.hub.set_dir(tmp_path)
+    published = next(iter(torchvision.models.get_model_weights(name)))
+    address = published.url
+    with socket.socket() as taken:  # a port where nobody answers
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(OSError, match="check the network, or fetch that file elsewhere") as caught:
+            EncoderCNN(name, "IMAGENET1K_V1")
+    assert f"the weights IMAGENET1K_V1 of {name} cannot be fetched from {address} (" in str(caught.value)
 
 
 def test_unfit_weights_are_refused_in_one_sentence(tmp_path):

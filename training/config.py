@@ -35,6 +35,7 @@ RANGES = {
     "samples": Range(2),
     "seed": NOT_NEGATIVE,
 }
+OTHER_NAMES = {"batch_size": "images_per_batch", "lr": "learning_rate", "min_freq": "threshold"}
 CRITERIA = ("perplexity", "cider")  # by which the best epoch may be chosen
 
 
@@ -144,7 +145,7 @@ def override(settings: Config, given: Mapping[str, str]) -> Config:
     kinds = typing.get_type_hints(Config)
     for name in given:
         if name not in kinds:
-            close = get_close_matches(name, kinds, n=1)
+            close = [OTHER_NAMES[name]] if name in OTHER_NAMES else get_close_matches(name, kinds, n=1)
             raise ValueError(f"unknown setting {_flag(name)}" + (f": did you mean {_flag(close[0])}?" if close else ""))
     values: dict[str, Any] = {name: _parse(name, text, kinds[name]) for name, text in given.items()}
     settings = replace(settings, **values)

@@ -32,6 +32,7 @@ from models import checkpoint
 from models.cells import named
 from models.checkpoint import RunCheckpoint, TrainingImages
 from models.decoders import DECODERS
+from models.devices import memory_explained
 from training.config import Config
 from training.features import extract, file_of
 from training.loop import History, fit
@@ -41,6 +42,7 @@ from training.self_critical import SelfCritical
 from vocabulary import SPECIALS, Vocabulary
 
 CPU = torch.device("cpu")
+SMALLER = "halve --images-per-batch, take a smaller --image-size, or keep the encoder frozen with --finetune 0"
 Report = Callable[[dict[str, Any], str], None]  # gets a row of the history, and what the model says of a picture
 
 
@@ -328,6 +330,11 @@ def train_captioner(cfg: Config, folder: Path, runtime: Runtime = Runtime(), **h
     Raises ValueError or OSError for a dataset, settings or files that do not fit, FloatingPointError if the loss is no
     longer a number.
     """
+    with memory_explained(SMALLER):
+        return _train(cfg, folder, runtime, how)
+
+
+def _train(cfg: Config, folder: Path, runtime: Runtime, how: dict[str, Any]) -> History:
     experiment, model = prepare(cfg, runtime, **how)
     sizes = f"{len(experiment.train):,} train and {len(experiment.val):,} val images, {len(experiment.vocabulary):,}"
     print(f"{sizes} words, {runtime.device}, {torch.__version__}")

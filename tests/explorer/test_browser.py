@@ -31,7 +31,7 @@ def place(tmp_path_factory) -> Path:
         train.main([*QUICK, "--preset", "lstm", "--name", "no_attention"])
     shutil.copytree(ROOT / "explorer", folder / "explorer")
     setup = nbformat.read(ROOT / app.NOTEBOOK, as_version=4).cells[1].source.replace("%cd -q ..\n", "")
-    cells = [setup, 'explore(captioners["model"], load_records("sample", "test"))']
+    cells = [setup, 'captioners, pictures = shown()\nexplore(captioners["model"], pictures)']
     write(folder / "explore.ipynb", cells)
     return folder
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from figures.annotations import category_color, show_annotations
+from figures.annotations import show_annotations
 from figures.gallery import captioned, gallery, image_grid
 from figures.style import GREEN, INK, ORANGE
 
@@ -60,17 +60,6 @@ def test_image_grid_outlines_a_mask_only_where_there_is_one(picture):
     assert [len(axes.collections) for axes in beside.axes] == [1, 0]
     with pytest.raises(ValueError, match="1 pictures and 2 masks"):
         captioned([picture], [["a ball"]], masks=[mask, None])
-
-
-def test_masks_by_category_have_the_colour_of_the_words_that_name_it(picture):
-    mask = np.zeros((90, 120), bool)
-    mask[20:60, 20:60] = True
-    figure = captioned(
-        [picture], [["a ball"]], named=[[{1: "sports ball"}]], masks=[{"sports ball": mask, "dog": mask.copy()}]
-    )
-    outlines = [tuple(lines.get_edgecolor()[0]) for lines in figure.axes[0].collections]
-    ball = next(text.get_color() for text in figure.texts if text.get_text() == "ball")
-    assert outlines[0] == to_rgba(ball) and outlines[1] == to_rgba(category_color("dog"))
 
 
 def test_captions_stand_beside_their_picture_whole_and_names_in_the_colour_of_their_category(picture):
