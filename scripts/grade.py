@@ -41,7 +41,7 @@ class Limits:
     start: float = 60.0  # seconds until the library is imported
     silence: float = 30.0  # seconds without a word: a check takes less than one, a stopped call `call`
     call: float = running.SECONDS  # for one call of an answer
-    seconds: int = 120  # all together
+    seconds: int = 120  # all together, but for that import
     memory: int = 2 * 2**30  # bytes, beside those of the library
 
 
@@ -66,7 +66,7 @@ class Grade:
 def grade(path: Path, seed: int, limits: Limits | None = None) -> Grade:
     """Checks one notebook; a process that ends in the middle of a task is followed by another for the rest."""
     limits = limits or Limits()
-    made, end = Grade(str(path)), time.monotonic() + limits.seconds
+    made, left = Grade(str(path)), float(limits.seconds)
     expected: list[str] = []
     results: dict[str, dict[str, Any]] = {}
     if not path.is_file():
@@ -74,16 +74,18 @@ def grade(path: Path, seed: int, limits: Limits | None = None) -> Grade:
         return made
     with tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True) as folder:
         done = False
-        while not done and time.monotonic() < end:
-            begun = ""
+        while not done and left > 0:
+            begun, since = "", time.monotonic()
             shutil.copy(path, Path(folder) / "submission.ipynb")
-            for piece in _talk(Path(folder), seed, sorted(results), limits, end):
+            for piece in _talk(Path(folder), seed, sorted(results), limits, left):
+                since = time.monotonic() if "ready" in piece else since
                 made.error = piece.get("error", "")
                 expected = piece.get("expected", expected)
                 begun = piece.get("begin", begun)
                 done = "done" in piece or bool(made.error)
                 if "task" in piece:
                     results[piece["task"]], begun = piece, ""
+            left -= time.monotonic() - since
             if not done and not begun and not made.error:
                 made.error = "its imports and functions could not be executed: they took too long or ended the process"
                 break
@@ -99,8 +101,11 @@ def grade(path: Path, seed: int, limits: Limits | None = None) -> Grade:
     return made
 
 
-def _talk(folder: Path, seed: int, skip: list[str], limits: Limits, end: float) -> Iterator[dict[str, Any]]:
-    """Starts a process for the submission, and yields what it says until it ends or is too long silent."""
+def _talk(folder: Path, seed: int, skip: list[str], limits: Limits, left: float) -> Iterator[dict[str, Any]]:
+    """Starts a process for the submission, and yields what it says until it ends or is too long silent.
+
+    Its seconds that are `left` count from its first word, when the library is imported.
+    """
     command = [sys.executable, "-m", "exercises.submission", "submission.ipynb", f"--seed={seed}"]
     command += [f"--memory={limits.memory}", f"--seconds={limits.seconds}", f"--call={limits.call}", "--skip", *skip]
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
@@ -116,11 +121,12 @@ def _talk(folder: Path, seed: int, skip: list[str], limits: Limits, end: float) 
     )
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
-    patience = limits.start
+    patience, end = limits.start, 0.0
     try:
-        while line := lines.get(timeout=max(0.1, min(patience, end - time.monotonic()))):
+        while line := lines.get(timeout=max(0.1, patience)):
             yield json.loads(line)
-            patience = limits.silence
+            end = end or time.monotonic() + left
+            patience = min(limits.silence, end - time.monotonic())
     except queue.Empty:
         pass
     finally:

@@ -139,12 +139,19 @@ def test_an_import_that_ends_the_process_is_told(tmp_path):
     assert made.error.startswith("its imports and functions could not be executed") and not results
 
 
+def test_importing_the_library_has_a_limit_of_its_own(tmp_path):
+    """A busy machine may take longer for it than an answer may be silent."""
+    made, _ = graded(tmp_path, GOOD, limits=Limits(start=0.01, silence=30))
+    assert made.error.startswith("its imports and functions could not be executed")
+    assert graded(tmp_path, GOOD, limits=Limits(start=60, silence=2))[1]["words_of"]["state"] == "right"
+
+
 def test_the_time_of_one_submission_is_limited(tmp_path):
     """Several answers that never end: what is not reached is told, and nothing takes longer than allowed."""
     forever = HARM["a loop that catches all"].partition("\n")[2]
     cells = [f"def {name}{TASKS[name].parameters}:\n{forever}" for name in ("words_of", "ids_of", "padded")]
     start = time.monotonic()
-    made, results = graded(tmp_path, *cells, limits=Limits(silence=3, seconds=10, call=0.5, memory=2**30))
+    made, results = graded(tmp_path, *cells, limits=Limits(silence=3, seconds=7, call=0.5, memory=2**30))
     assert time.monotonic() - start < 40 and made.points == 0
     assert results["words_of"]["sentence"].startswith("it ended the process, or took too much time")
     assert results["attend"]["sentence"] == "not reached: the submission's time was over"
