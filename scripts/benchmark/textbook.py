@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from decoding.search import BANNED
-from model import AttentionDecoder, DecoderRNN, DotAttention
+from model import AdditiveAttention, AttentionDecoder, DecoderRNN
 from models.cells import CELLS, Cell, State
 from vocabulary import END, START
 
@@ -64,9 +64,9 @@ def layers(decoder: Textbook) -> tuple[Callable[[Tensor], State], Step]:
     weights = (of_inputs, of_gates[0], decoder.word_gates.bias, of_gates[1])
 
     def scores(query: Tensor, keys: Tensor) -> Tensor:
-        if isinstance(decoder.attention, DotAttention):
-            return (keys * query.unsqueeze(1)).sum(-1) / keys.shape[-1] ** 0.5
-        return decoder.attention.v(torch.tanh(keys + query.unsqueeze(1))).squeeze(-1)  # (B, R)
+        if isinstance(decoder.attention, AdditiveAttention):
+            return decoder.attention.v(torch.tanh(keys + query.unsqueeze(1))).squeeze(-1)  # (B, R)
+        return (keys * query.unsqueeze(1)).sum(-1) / keys.shape[-1] ** 0.5
 
     def step(words: Tensor, state: State, regions: Tensor) -> tuple[Tensor, State]:
         regions = decoder.project(regions)
