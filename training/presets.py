@@ -197,4 +197,6 @@ def for_dataset(dataset: str, preset: str | None = None, given: Mapping[str, str
     settings = replace(PRESETS[preset], dataset=dataset)
     if dataset == "sample" and "encoder" not in given:
         settings = replace(settings, **{name: getattr(PRESETS["sample"], name) for name in _OF_SAMPLE})
+    if "threshold" in given:  # asked for: it stays
+        given = {"unknown": "1"} | dict(given)
     return override(settings, given)
