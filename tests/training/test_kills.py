@@ -58,7 +58,8 @@ def saving(folder, name):
 for line in sys.stdin:
     job = json.loads(line)
     began = counted = time.perf_counter()
-    folder, since, after, saves = Path(job["folder"]), job.get("since", "begun"), job.get("after", 1e9), job.get("saves", 0)
+    folder, since = Path(job["folder"]), job.get("since", "begun")
+    after, saves = job.get("after", 1e9), job.get("saves", 0)
     pid = os.fork()
     if pid == 0:
         run(job["folder"], job["workers"], job["precision"])
@@ -92,7 +93,7 @@ class Host:
         )
 
     def run(self, folder: Path, workers: int = 0, precision: str = "float32", **kill) -> dict:
-        """One run; killed `after` seconds `since` there is such a file, or while it saves `name` the `saves`-th time."""
+        """One run; killed `after` seconds `since` is there, or while it saves `name` the `saves`-th time."""
         folder.mkdir(exist_ok=True)
         (folder / "begun").touch()
         job = {"folder": str(folder), "workers": workers, "precision": precision} | kill
