@@ -80,6 +80,8 @@ def _find_images(records: list[Record], folder: Path, missing: str) -> list[Reco
         some = ", ".join(shown(path.name) for path in lost[:3]) + (", …" if len(lost) > 3 else "")
         told = f"{len(lost):,} of {len(records):,} images are missing from {lost[0].parent}: {some}"
         if missing == "stop" or len(lost) == len(records):
-            raise FileNotFoundError(f'{told}; complete the dataset, or leave them out with missing="skip".')
+            raise FileNotFoundError(
+                f'{told}; complete the dataset, or leave them out with --broken skip (missing="skip").'
+            )
         print(f"left out: {told}")
     return [record if path == record.path else replace(record, path=path) for record, path in found if path is not None]

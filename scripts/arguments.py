@@ -49,9 +49,11 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 
 def add_broken(parser: argparse.ArgumentParser) -> None:
-    """The option --broken."""
+    """The option --broken, of pictures that are missing or cannot be read; without it None: `Runtime` decides."""
     parser.add_argument(
-        "--broken", choices=("skip", "stop"), default="skip", help="pictures that cannot be read (default: skip)"
+        "--broken",
+        choices=("skip", "stop"),
+        help="pictures that are missing or cannot be read (default: stop if one is missing, skip what cannot be read)",
     )
 
 

@@ -71,7 +71,7 @@ def caption(options: argparse.Namespace, file: Path) -> tuple[Captioned, Scores]
     """Caption the split with the model, or the ensemble, that the command line names."""
     device = best_device(options.device)
     loaded = [checkpoint.load(folder, device) for folder in options.checkpoint]
-    captioners = Captioners(loaded, Runtime(device, best_precision(device)), options.dataset)
+    captioners = Captioners(loaded, Runtime(device, best_precision(device), missing=options.broken), options.dataset)
     search, how = search_of(options, device)
     limits = {"limit": options.limit, "neighbours": options.consensus, "max_length": options.max_length}
     return captioners.caption(options.split, file, search, **limits, **how)
@@ -98,6 +98,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--dataset", help="default: the one it was trained on")
     add("--split", default="val", help='default: val; "held-out": what scripts.train --hold-out kept apart')
     add("--limit", type=count, help="only the first so many images")
+    add("--broken", choices=("skip", "stop"), default="stop", help="pictures that are missing (default: stop)")
     add("--out", metavar="FOLDER", help="where captions and scores go (default: the first checkpoint's folder)")
     add("--num-beams", type=count, default=5, help="beam width; 1: greedy (default: 5)")
     add("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")

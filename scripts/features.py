@@ -22,12 +22,15 @@ from training.presets import PHOTOGRAPHS, for_dataset
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and extracts."""
     options = parse(arguments)
-    records = load_records(options.dataset, instances=False)
+    records = load_records(options.dataset, instances=False, missing=options.broken or "stop")
+    splits = dict.fromkeys(record.split for record in records)
+    if unknown := next((split for split in options.split or () if split not in splits), None):
+        raise ValueError(f"{options.dataset} has no split {unknown!r}; it has {', '.join(splits)}")
     device = best_device(options.device)
     given = {name: value for name in ("encoder", "weights") if (value := getattr(options, name)) is not None}
     cfg = for_dataset(PHOTOGRAPHS.dataset, "photographs", given)
     encoder = EncoderCNN(cfg.encoder, cfg.weights, options.image_size, options.grid, finetune=0).to(device)
-    for split in options.split or dict.fromkeys(record.split for record in records):
+    for split in options.split or splits:
         of_split = [record for record in records if record.split == split][: options.limit]
         for view in range(options.views if split == "train" else 1):
             path = file_of(home_of(options.dataset), encoder, split, view)
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     batch_size=options.batch_size,
                     workers=options.workers,
                     autocast=best_precision(device),
-                    broken=options.broken,
+                    broken=options.broken or "skip",
                     view=view,
                 )
             print(f"{path}: {len(made):,} images, {made.shape[0]} regions of {made.shape[1]} numbers")

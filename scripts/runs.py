@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from training.loop import History
 def run(cfg: Config, folder: Path, options: argparse.Namespace, preset: str | None = None) -> History:
     """Train, draw the curves, say how good the model became; returns the history."""
     began, device = time.perf_counter(), best_device(options.device)
+    runtime = Runtime(device, best_precision(device), options.workers)
+    if options.broken:
+        runtime = replace(runtime, broken=options.broken, missing=options.broken)
     history = train_captioner(
         cfg,
         folder,
-        Runtime(device, best_precision(device), options.workers, options.broken),
+        runtime,
         preset=preset,
         begin_with=options.begin_with,
         limit=options.limit,

@@ -89,13 +89,14 @@ class Captioners:
     def records(self, split: str) -> list[Record]:
         """A split of the dataset; "held-out": the training pictures that were kept apart."""
         if split != "held-out":
-            return load_records(self.dataset, split)
+            return load_records(self.dataset, split, missing=self.runtime.missing)
         held = set(self.first.images.held_out)
         if not held:
             raise ValueError("the model was trained with nothing held out: --split val or test")
         if any(set(other.images.held_out) != held for other in self.checkpoints):
             raise ValueError("these checkpoints held out different pictures: give one alone, or --split val or test")
-        return [record for record in load_records(self.dataset, "train") if record.image_id in held]
+        train = load_records(self.dataset, "train", missing=self.runtime.missing)
+        return [record for record in train if record.image_id in held]
 
     def loader(self, records: Sequence[Record], dataset: str, part: bool, broken: str) -> Loader:
         """Batches for all of these encoders: cached features if they are one and the same, else pictures."""

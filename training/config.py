@@ -24,6 +24,7 @@ RANGES = {
     "caption_words": Range(1, 999),
     **dict.fromkeys(("image_size", "grid", "detector_epochs", "detector_batch"), AT_LEAST_ONE),
     "finetune": NOT_NEGATIVE,
+    "unknown": SHARE,
     "detector_rate": POSITIVE,
     **dict.fromkeys(("layers", "heads", "word_size", "hidden_size", "attention_size", "project"), AT_LEAST_ONE),
     "dropout": SHARE,
@@ -52,6 +53,7 @@ class Config:
     subset: int | None = None  # train on so many captions only, whole pictures at random; None: on all
     hold_out: int | None = None  # validate on so many of the training pictures instead of the val split; None: on that
     threshold: int = 1  # a word must occur so often in the training captions
+    unknown: float = 0.05  # or less often, where more than this share of their words would be unknown
     max_words: int | None = None  # and be among the so many most frequent ones; None: no limit
     caption_words: int = 30  # longer captions are cut
 

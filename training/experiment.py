@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 from data_loader import Loader, Transform, get_loader
-from dataset import files, paths
+from dataset import files
 from dataset.loading import load_records
 from dataset.records import Record, fingerprint
 from decoding.search import decode, greedy
@@ -39,7 +40,8 @@ from training.loop import History, fit
 from training.optimization import TrainingConfig
 from training.pretraining import WordDetector, fit_detector
 from training.self_critical import SelfCritical
-from vocabulary import SPECIALS, Vocabulary
+from training.words import describe_words, vocabulary_for
+from vocabulary import Vocabulary
 
 CPU = torch.device("cpu")
 SMALLER = "halve --images-per-batch, take a smaller --image-size, or keep the encoder frozen with --finetune 0"
@@ -54,6 +56,7 @@ class Runtime:
     autocast: torch.dtype | None = None
     workers: int = 0  # processes that read pictures
     broken: str = "skip"  # or "stop": what to do with pictures that cannot be read
+    missing: str = "stop"  # or "skip": with those that are not there
 
 
 # ----------------------------------------------------------------------------------------------------------- the data
@@ -64,11 +67,11 @@ def home_of(dataset: str | Path) -> Path:
     return Path("runs") / Path(dataset).name
 
 
-def records_of(cfg: Config) -> tuple[list[Record], list[Record]]:
+def records_of(cfg: Config, missing: str = "stop") -> tuple[list[Record], list[Record]]:
     """What to train and what to validate on: two splits, or the training split less those of its pictures held out."""
-    train = load_records(cfg.dataset, "train", instances=False)
+    train = load_records(cfg.dataset, "train", instances=False, missing=missing)
     if cfg.hold_out is None:
-        return train, load_records(cfg.dataset, "val", instances=False)
+        return train, load_records(cfg.dataset, "val", instances=False, missing=missing)
     if not 0 < cfg.hold_out < len(train):
         raise ValueError(
             f"--hold-out takes 1 to {len(train) - 1} of the {len(train)} training pictures, not {cfg.hold_out}"
@@ -84,17 +87,6 @@ def part_of(records: list[Record], captions: int | None, seed: int) -> list[Reco
     order = np.random.default_rng(seed).permutation(len(records))
     total = np.cumsum([len(records[i].captions) for i in order])
     return [records[i] for i in sorted(order[: np.searchsorted(total, captions) + 1])]
-
-
-def vocabulary_for(cfg: Config, train: Sequence[Record]) -> Vocabulary:
-    """The dataset's own vocabulary.json if it has one (scripts.convert writes it), else that of the captions."""
-    own = paths.find(cfg.dataset) / "vocabulary.json"
-    if own.is_file():
-        return Vocabulary.load(own)
-    vocabulary = Vocabulary((c for record in train for c in record.captions), cfg.threshold, cfg.max_words)
-    if len(vocabulary) == len(SPECIALS):
-        raise ValueError(f"no word occurs {cfg.threshold} times in the training captions: lower --threshold")
-    return vocabulary
 
 
 def image_source(
@@ -125,7 +117,6 @@ def image_source(
                 encoder,
                 path,
                 autocast=runtime.autocast,
-                replace=encoder.name == "small",
                 broken=runtime.broken,
                 view=view,
             )
@@ -171,14 +162,23 @@ def with_encoder_weights(
 ) -> Config:
     """The settings, where they ask for a frozen `small` encoder without weights with those that it is pre-trained to.
 
-    It is pre-trained once for all runs on a dataset.
+    It is pre-trained once for all runs on the same pictures, words and settings: the file's name has their digest.
     """
     if not (cfg.encoder == "small" and cfg.finetune == 0 and cfg.weights is None):
         return cfg
-    path = home_of(cfg.dataset) / "small_cnn.pth"
-    if not path.exists():
-        with torch.random.fork_rng():  # what follows is the same, whether the encoder was there or not
-            pretrain_encoder(train, vocabulary, cfg, path, runtime)
+    made_of = [
+        getattr(cfg, name) for name in ("image_size", "detector_epochs", "detector_rate", "detector_batch", "seed")
+    ]
+    made_of += [fingerprint(train), vocabulary.fingerprint]
+    path = home_of(cfg.dataset) / f"small_cnn-{sha256(json.dumps(made_of).encode()).hexdigest()[:8]}.pth"
+    with files.locked(
+        path.with_name(f".{path.name}.lock"), f"{path}: another run pre-trains it; this one waits for it"
+    ):
+        if path.exists():
+            print(f"{path}: an encoder pre-trained on these pictures with these settings, from before")
+        else:
+            with torch.random.fork_rng():  # what follows is the same, whether the encoder was there or not
+                pretrain_encoder(train, vocabulary, cfg, path, runtime)
     return replace(cfg, weights=str(path))
 
 
@@ -304,7 +304,7 @@ def prepare(
 ) -> tuple[Experiment, Captioner]:
     """Everything that training needs, and the captioner before it; arguments and errors as `train_captioner`'s."""
     torch.manual_seed(cfg.seed)
-    train, val = (records[:limit] for records in records_of(cfg))
+    train, val = (records[:limit] for records in records_of(cfg, runtime.missing))
     train = part_of(train, cfg.subset, cfg.seed)
     begun = checkpoint.load(begin_with) if begin_with else None
     vocabulary = begun.vocabulary if begun else vocabulary_for(cfg, train)
@@ -338,6 +338,8 @@ def _train(cfg: Config, folder: Path, runtime: Runtime, how: dict[str, Any]) -> 
     experiment, model = prepare(cfg, runtime, **how)
     sizes = f"{len(experiment.train):,} train and {len(experiment.val):,} val images, {len(experiment.vocabulary):,}"
     print(f"{sizes} words, {runtime.device}, {torch.__version__}")
+    splits = {"train": experiment.train, "val": experiment.val}
+    print(describe_words(experiment.vocabulary, splits, experiment.cfg.caption_words), flush=True)
     history = experiment.fit(model, cfg.training_config(), folder / "frozen" if cfg.tune_epochs else folder)
     if cfg.tune_epochs:
         print("now encoder and decoder together")

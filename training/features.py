@@ -7,6 +7,7 @@ interrupted extraction goes on. What it does not know: captions.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -164,13 +165,14 @@ def extract(
 
     View 0 is the whole picture; 1, 2, ... are parts of it, varied (training/views.py), for training.
 
-    Finished features of more images than these serve as they are. Features of other images (other ids, or files of
-    other sizes) or of another encoder are refused, or with `replace` made anew: the right thing for an encoder of one's
-    own, which changes whenever it is trained. A picture that cannot be read is left out and reported ("skip"), or stops
-    the run with its ValueError ("stop"); one that is missing always does, with FileNotFoundError.
+    Finished features of more images than these serve as they are. Where those at `path` are of other images (other ids,
+    or files of other sizes) or of another encoder, these get a file beside it, named by a digest of what they are of;
+    with `replace` they take its place. Of several processes one works and the others wait. A picture that cannot be
+    read is left out and reported ("skip"), or stops the run with its ValueError ("stop"); one that is missing always
+    does, with FileNotFoundError.
 
-    Raises ValueError if the encoder learns, if the file belongs to other images or another encoder, or if features are
-    not finite in float16 or all zero; OSError if the disk has no room for the file.
+    Raises ValueError if the encoder learns, or if features are not finite in float16 or all zero; OSError if the disk
+    has no room for the file.
     """
     path = Path(path)
     if not encoder.frozen:
@@ -179,16 +181,21 @@ def extract(
         )
     if not records:
         raise ValueError("no records to extract features from: the split is empty")
-    metadata = _find_or_create(path, _metadata_of(records, encoder, view), replace)
-    if metadata.finished:
-        return Features(path)
-    pictures = ViewOfPictures(records, encoder, view, first=metadata.done)
-    loader = DataLoader(pictures, batch_size, num_workers=workers)
-    bar = tqdm(total=len(records), initial=metadata.done, unit="image", desc="features", disable=not progress)
-    device = next(encoder.buffers()).device
-    encoder.eval()
-    with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
-        _fill(path, metadata, encoder, loader, broken == "stop", bar)
+    wanted = _metadata_of(records, encoder, view)
+    places = [path] if replace else [path, _beside(path, wanted)]
+    for place in places:
+        if (there := _read(place)) and there.finished and there.difference(wanted) is None:
+            print(f"{place}: the features of {len(there.image_ids):,} images, from before")
+            return Features(place)
+    with _reserved(places, wanted) as path:
+        metadata = _find_or_create(path, wanted)
+        pictures = ViewOfPictures(records, encoder, view, first=metadata.done)
+        loader = DataLoader(pictures, batch_size, num_workers=workers)
+        bar = tqdm(total=len(records), initial=metadata.done, unit="image", desc="features", disable=not progress)
+        device = next(encoder.buffers()).device
+        encoder.eval()
+        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
+            _fill(path, metadata, encoder, loader, broken == "stop", bar)
     if metadata.broken:
         print(f"{path}: {len(metadata.broken):,} of {len(records):,} pictures left out, they cannot be read")
     return Features(path)
@@ -206,15 +213,41 @@ def _metadata_of(records: Sequence[Record], encoder: EncoderCNN, view: int) -> M
     )
 
 
-def _find_or_create(path: Path, wanted: Metadata, replace: bool) -> Metadata:
-    """The metadata of the features that are there, finished or not; where there are none, of an empty file."""
-    there = Metadata.read(path) if path.is_file() else None
-    if there is not None:
-        other = there.difference(wanted)
-        if other is None:
-            return there
-        if not replace:
-            raise ValueError(f"{path} holds features of {other}: delete it or choose another name")
+def _read(path: Path) -> Metadata | None:
+    """Of features that are there, finished or not; else None."""
+    return Metadata.read(path) if path.is_file() else None
+
+
+def _beside(path: Path, wanted: Metadata) -> Path:
+    """Another name, for these features alone."""
+    made_of = [wanted.fingerprint, wanted.view, wanted.image_ids, wanted.files]
+    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:8]
+    return path.with_name(f"{path.stem}-{digest}{path.suffix}")
+
+
+@contextlib.contextmanager
+def _reserved(places: list[Path], wanted: Metadata) -> Iterator[Path]:
+    """The first of these places that holds nothing else than is wanted, or the last one, for this process alone."""
+    for place in places:
+        if place == places[-1] or not _holds_others(place, wanted):
+            with files.locked(place.with_name(f".{place.name}.lock"), f"{place}: another run is at it; this one waits"):
+                if place == places[-1] or not _holds_others(place, wanted):  # than a moment ago
+                    yield place
+                    return
+        print(f"{place} holds features of {_holds_others(place, wanted)}: these go to a file beside it")
+
+
+def _holds_others(place: Path, wanted: Metadata) -> str | None:
+    """What the features are of that are there, if they are not those that are wanted."""
+    there = _read(place)
+    return None if there is None else there.difference(wanted)
+
+
+def _find_or_create(path: Path, wanted: Metadata) -> Metadata:
+    """The metadata of the features that are there, finished or not; if they are none of these, of an empty file."""
+    there = _read(path)
+    if there is not None and there.difference(wanted) is None:
+        return there
     _check_room(path, wanted.shape)
     _create_map(path, wanted.shape)
     wanted.write(path)

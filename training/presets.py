@@ -200,4 +200,6 @@ def for_dataset(dataset: str, preset: str | None = None, given: Mapping[str, str
         settings = replace(settings, **{name: getattr(PRESETS["sample"], name) for name in _OF_SAMPLE})
     if given.get("encoder", settings.encoder) != settings.encoder and settings.weights is not None:
         settings = replace(settings, weights=None if given["encoder"] == "small" else "DEFAULT")
+    if "threshold" in given:  # asked for: it stays
+        given = {"unknown": "1"} | dict(given)
     return override(settings, given)

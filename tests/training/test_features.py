@@ -2,9 +2,13 @@
 
 import copy
 import pickle
+import re
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,8 +89,8 @@ def test_views_differ_and_are_the_same_again(records, encoder, tmp_path):
     stop.remove()
     again = extract(train, encoder, tmp_path / "resumed.npy", batch_size=2, progress=False, view=1)
     assert all(np.array_equal(again[image_id], first[image_id]) for image_id in first)
-    with pytest.raises(ValueError, match="features of view 0, not 1: delete it"):
-        extract(train, encoder, tmp_path / "0.npy", progress=False, view=1)
+    beside = extract(train, encoder, tmp_path / "0.npy", progress=False, view=1)
+    assert np.array_equal(beside[1], first[1]) and np.array_equal(Features(tmp_path / "0.npy")[1], whole[1])
 
 
 def test_a_run_begun_anew_does_not_believe_the_marks_of_an_older_one(records, encoder, tmp_path):
@@ -100,7 +104,7 @@ def test_a_run_begun_anew_does_not_believe_the_marks_of_an_older_one(records, en
         Features(path)
 
 
-def test_features_of_other_images_or_another_encoder_are_refused(records, encoder, tmp_path):
+def test_features_of_other_images_or_another_encoder_are_neither_used_nor_touched(records, encoder, tmp_path, capsys):
     path = tmp_path / "train.npy"
     first = extract(records["train"], encoder, path, progress=False)[1]
     torch.manual_seed(1)
@@ -111,6 +115,7 @@ def test_features_of_other_images_or_another_encoder_are_refused(records, encode
     other_colours = copy.deepcopy(encoder)
     other_colours.mean.add_(0.1)
     renamed = [replace(r, image_id=r.image_id + 100) for r in records["train"]]
+    made = [path]
     for images, network in (
         (records["val"], encoder),
         (renamed, encoder),
@@ -119,13 +124,17 @@ def test_features_of_other_images_or_another_encoder_are_refused(records, encode
         (records["train"], other_size),  # another transform
         (records["train"], other_colours),
     ):
-        with pytest.raises(ValueError, match=r"train\.npy holds features of (other images|another encoder)"):
-            extract(images, network, path, progress=False)
+        beside = extract(images, network, path, progress=False)
+        assert re.search(r"train\.npy holds features of (other images|another encoder)", capsys.readouterr().out)
+        assert list(beside) == [record.image_id for record in images] and beside.path not in made
+        again = extract(images, network, path, progress=False)
+        assert again.path == beside.path and "images, from before" in capsys.readouterr().out
+        made.append(beside.path)
     assert np.array_equal(Features(path)[1], first)  # untouched
     third = records["train"][2].path.read_bytes()
     Image.new("RGB", (64, 64), "gold").save(records["train"][2].path)  # the same name, another picture
-    with pytest.raises(ValueError, match=r"of other images: the file of image 3 had \d+ bytes, now it has \d+"):
-        extract(records["train"], encoder, path, progress=False)
+    assert not np.array_equal(extract(records["train"], encoder, path, progress=False)[3], Features(path)[3])
+    assert re.search(r"of other images: the file of image 3 had \d+ bytes, now it has \d+", capsys.readouterr().out)
     records["train"][2].path.unlink()  # the features alone suffice
     assert np.array_equal(extract(records["train"], encoder, path, progress=False)[1], first)
     part = extract(records["train"][3:0:-1], encoder, path, progress=False)  # a whole split's serve a part of it
@@ -161,7 +170,7 @@ def test_a_full_disk_is_refused_before_anything_is_written(records, encoder, tmp
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - size + 1, size - 1))
     with pytest.raises(OSError, match=r"val\.npy needs .* GB and the disk has .* GB free: make room"):
         extract(records["val"], encoder, tmp_path / "new" / "val.npy", progress=False)
-    assert not (tmp_path / "new").exists()
+    assert not list(tmp_path.glob("new/val*"))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - size, size))
     path = tmp_path / "new" / "val.npy"
     extract(records["val"], encoder, path, progress=False)
@@ -194,3 +203,30 @@ def test_training_from_features_is_training_from_pictures(records, vocabulary, c
         batch = next(iter(get_loader(records["val"], vocabulary, shuffle=False, **source)))
         scores.append(model(batch)[0])
     torch.testing.assert_close(*scores, rtol=1e-2, atol=1e-2)
+
+
+TWIN = """
+import sys, torch
+from pathlib import Path
+from dataset.loading import load_records
+from model import EncoderCNN
+from training.features import extract
+torch.manual_seed(0)
+encoder, folder = EncoderCNN("small", image_size=32, grid=2, finetune=0), Path(sys.argv[2])
+records = load_records(sys.argv[1], sys.argv[3])
+sys.stdin.read()
+print(len(extract(records, encoder, folder / "x.npy", progress=False)))
+"""
+
+
+def test_runs_at_once_make_each_features_once(tiny_coco, tmp_path):
+    splits = {"train": 6, "train ": 6, "val": 3}
+    command = [sys.executable, "-c", TWIN, str(tiny_coco), str(tmp_path / "runs")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[2]}
+    runs = [subprocess.Popen([*command, split.strip()], **pipes) for split in splits]
+    for run in runs:
+        run.stdin.close()  # all begin
+    said = [run.stdout.read() for run in runs]
+    assert [run.wait() for run in runs] == [0, 0, 0]
+    assert [text.splitlines()[-1] for text in said] == [str(size) for size in splits.values()]
+    assert sum(text.count("MB of features") for text in said) == 2 == len(list(tmp_path.glob("runs/*.npy")))

@@ -58,7 +58,8 @@ def saving(folder, name):
 for line in sys.stdin:
     job = json.loads(line)
     began = counted = time.perf_counter()
-    folder, since, after, saves = Path(job["folder"]), job.get("since", "."), job.get("after", 1e9), job.get("saves", 0)
+    folder, since = Path(job["folder"]), job.get("since", "begun")
+    after, saves = job.get("after", 1e9), job.get("saves", 0)
     pid = os.fork()
     if pid == 0:
         run(job["folder"], job["workers"], job["precision"])
@@ -67,7 +68,7 @@ for line in sys.stdin:
         now = saving(job["folder"], job["name"]) if saves else False
         saves -= now and not was_saving
         was_saving = now
-        if since and (folder / since).exists():
+        if since and any(folder.glob(since)):
             counted, since = time.perf_counter(), None
         if since is None and time.perf_counter() - counted > after or (was_saving and not saves):
             os.killpg(pid, signal.SIGKILL)
@@ -92,7 +93,7 @@ class Host:
         )
 
     def run(self, folder: Path, workers: int = 0, precision: str = "float32", **kill) -> dict:
-        """One run; killed `after` seconds `since` there is a file, or while it saves `name` the `saves`-th time."""
+        """One run; killed `after` seconds `since` is there, or while it saves `name` the `saves`-th time."""
         folder.mkdir(exist_ok=True)
         (folder / "begun").touch()
         job = {"folder": str(folder), "workers": workers, "precision": precision} | kill
@@ -133,10 +134,10 @@ def made(folder: Path) -> dict[str, bytes]:
 
 # A processor without bfloat16 has no LSTM in it either: training there is always in float32.
 PRECISIONS = ("float32", "bfloat16") if best_precision(torch.device("cpu")) else ("float32",)
-STAGES = {  # and the file that begins each
-    "drawing": ".",
+STAGES = {  # and the file that begins each, as a pattern
+    "drawing": "begun",
     "pre-training": "data/sample/sample.json",
-    "features": "runs/sample/small_cnn.pth",
+    "features": "runs/sample/small_cnn-*.pth",
     "training": "runs/sample/model/frozen/training.pt",
 }
 
@@ -144,7 +145,8 @@ STAGES = {  # and the file that begins each
 def lengths(folder: Path, seconds: float) -> dict[str, float]:
     """How long each stage of a whole run took, in seconds."""
     features = max(folder.glob("runs/sample/*.npy"), key=lambda file: file.stat().st_mtime)
-    ends = [file.stat().st_mtime for file in (folder / STAGES["pre-training"], folder / STAGES["features"], features)]
+    pretrained, (encoder,) = folder / STAGES["pre-training"], folder.glob(STAGES["features"])
+    ends = [file.stat().st_mtime for file in (pretrained, encoder, features)]
     begin = (folder / "begun").stat().st_mtime
     ends.append(begin + seconds)
     return dict(zip(STAGES, (b - a for a, b in zip([begin, *ends], ends, strict=False)), strict=True))
@@ -168,7 +170,7 @@ def test_killed_runs_end_as_whole_ones(host, tmp_path):
             saves = {
                 "training.pt": 20,
                 "model.safetensors": 2,
-                "small_cnn.pth": 1,
+                "small_cnn-*.pth": 1,
                 "config.json": 2,
                 "training_images.json": 2,
             }
