@@ -22,7 +22,7 @@ from safetensors.torch import save as to_bytes
 from dataset import files
 from model import Captioner, EncoderCNN
 from models.decoders import build
-from models.hub import MissingPackage
+from models.hub import MissingPackage, fetch
 from vocabulary import Vocabulary
 
 VERSION = 2
@@ -100,13 +100,13 @@ def save(
 
 
 def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """The model in eval mode, its vocabulary, and what was noted about it.
+    """The model in eval mode, its vocabulary, and what was noted about it; "hf:OWNER/NAME[@REVISION]" is on the Hub.
 
     Raises FileNotFoundError if the folder or one of its files is missing, ValueError if a file is damaged, of another
     version, or does not fit the others. The folder may be anybody's: nothing in it is run, and it gets no more memory
     than its weights take. MissingPackage (an OSError) if its encoder is timm's, which is not installed.
     """
-    folder = Path(folder)
+    folder = fetch(folder, FILES) if isinstance(folder, str) and folder.startswith("hf:") else Path(folder)
     config = _read_config(folder)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     try:
@@ -139,7 +139,8 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
 def _read_config(folder: Path) -> dict[str, Any]:
     """config.json of a checkpoint that is complete and of this version; errors as `load`'s."""
     if folder.is_file():
-        raise ValueError(f"{folder} is a file, a checkpoint is a folder: did you mean {folder.parent}?")
+        advice = "unpack it first" if folder.suffix == ".zip" else f"did you mean {folder.parent}?"
+        raise ValueError(f"{folder} is a file, a checkpoint is a folder: {advice}")
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no checkpoint at {folder}: train one with 2_Training.ipynb or python -m scripts.train"

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
         captions = results.load(options.results, (record.image_id for record in records), more=part)
         captioned = Captioned(records, captions)
     else:
-        stem = Path(options.out or options.checkpoint[0]) / f"captions-{options.split}"
+        stem = Path(options.out or options.checkpoint[0].replace("hf:", "runs/hf/")) / f"captions-{options.split}"
         captioned, scores = caption(options, Path(f"{stem}.json"))
     measured, with_margins = scoring.measure(captioned)
     scores |= {name: score.value for name, score in with_margins.items()} | scoring.about_objects(captioned)

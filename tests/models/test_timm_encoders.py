@@ -6,10 +6,10 @@ import sys
 import threading
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -202,11 +202,11 @@ def test_a_model_without_a_grid_is_named():
 
 
 def test_without_a_network_the_sentence_comes_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     text = sentence(OSError, "timm/test_resnet", "DEFAULT")
     assert text.startswith("timm's weights for test_resnet cannot be had: http://127.0.0.1:9 does not answer; check")
-    assert huggingface_hub.constants.HF_HUB_OFFLINE is False
+    assert constants.HF_HUB_OFFLINE is False
 
 
 def test_timms_own_weights_come_from_the_hub(weights, tmp_path, monkeypatch):
