@@ -44,12 +44,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if parts[:2] == ["repos", "create"]:
             answer = {"url": f"http://{self.headers['Host']}/somebody/model", "name": "somebody/model"}
         elif "preupload" in parts:
-            answer = {
-                "files": [
-                    each | {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
-                    for each in json.loads(body)["files"]
-                ]
-            }
+            plain = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
+            answer = {"files": [each | plain for each in json.loads(body)["files"]]}
         else:
             lines = [json.loads(line) for line in body.splitlines()]
             files = {line["value"]["path"]: line["value"]["content"] for line in lines if line["key"] == "file"}
