@@ -217,7 +217,7 @@ AWKWARD = [
     *(f"a dog {word} run" for word in ("cannot", "gimme", "gonna", "gotta", "lemme", "wanna")),
     "dog " * 30 + "end.",
 ]
-TOKENS_OF_VERSION = {1: "fc4a88b6ad090470"}
+TOKENS_OF_VERSION = {1: "fc4a88b6ad090470", 2: "ddddbdc955f2c34b"}
 
 
 def test_whoever_changes_the_tokens_raises_the_version():
@@ -242,3 +242,24 @@ def test_encoded_captions_outlive_a_comment_but_not_another_tokenizer(tmp_path, 
     monkeypatch.setattr("vocabulary.TOKENIZER_VERSION", TOKENIZER_VERSION + 1)
     assert vocabulary.encode_all(CAPTIONS, cache_dir=tmp_path / "kept") == encoded
     assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    {
+        "一个男人骑着马。": "一 个 男 人 骑 着 马",
+        "犬が、走っている！": "犬 が 走 っ て い る",
+        "サーフボード": "サ ー フ ボ ー ド",
+        "หมาวิ่ง": "ห ม า วิ่ ง",
+        "ឆ្កែរត់។": "ឆ្កែ រ ត់",
+        "एक आदमी घोड़े पर है।": "एक आदमी घोड़े पर है",
+        "كلب يركض على العشب، سريعًا؟": "كلب يركض على العشب سريعًا",
+        "남자가 말을 탄다.": "남자가 말을 탄다",
+        "Ein Hund läuft über die Straße – schnell!": "ein hund läuft über die straße schnell",
+        "¿Qué es esto… «aquí»?": "qué es esto aquí",
+        "穿T恤的man": "穿 t 恤 的 man",
+    }.items(),
+)
+def test_other_scripts_have_words_and_no_stops(caption, words):
+    assert tokenize(caption) == words.split()
+    assert tokenize(" ".join(tokenize(caption))) == words.split(), "captions of a model are split alike"
