@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_dataset(parser)
     add("--split", action="append", help="train, val or test; may be given again (default: all there are)")
     add("--encoder", default=usual.encoder, help=f"torchvision's, or timm/NAME (default: {usual.encoder})")
-    add("--weights", help=f"their name, DEFAULT, or a file (default: {usual.weights}, of another encoder DEFAULT)")
+    add("--weights", help=f"their name, DEFAULT, or a file (default: {usual.weights}, of timm's DEFAULT)")
     add("--image-size", type=count, help="pixels (default: what the encoder was made for)")
     add("--grid", type=count, help="regions per side (default: the encoder's own)")
     add("--batch-size", type=count, default=32)

@@ -189,8 +189,8 @@ def for_dataset(dataset: str, preset: str | None = None, given: Mapping[str, str
     """The settings of a preset on a dataset, some of them overridden by text, as a command line has them.
 
     Without a preset the one that suits the dataset: the drawn sample's own, or the one for photographs. A preset on the
-    sample gets the sample's encoder, unless `given` names another one. Another encoder than the preset's has weights of
-    its own: "DEFAULT", unless `given` says which. ValueError as `override`'s.
+    sample gets the sample's encoder, unless `given` names another one. The preset's weights are torchvision's: where
+    `given` names none, an encoder of timm's gets "DEFAULT", the small one none. ValueError as `override`'s.
     """
     given = given or {}
     if preset is None:
@@ -198,8 +198,9 @@ def for_dataset(dataset: str, preset: str | None = None, given: Mapping[str, str
     settings = replace(PRESETS[preset], dataset=dataset)
     if dataset == "sample" and "encoder" not in given:
         settings = replace(settings, **{name: getattr(PRESETS["sample"], name) for name in _OF_SAMPLE})
-    if given.get("encoder", settings.encoder) != settings.encoder and settings.weights is not None:
-        settings = replace(settings, weights=None if given["encoder"] == "small" else "DEFAULT")
+    encoder = given.get("encoder", settings.encoder)
+    if settings.weights is not None and (encoder == "small" or encoder.startswith("timm/")):
+        settings = replace(settings, weights=None if encoder == "small" else "DEFAULT")
     if "threshold" in given:  # asked for: it stays
         given = {"unknown": "1"} | dict(given)
     return override(settings, given)

@@ -164,7 +164,7 @@ def test_on_the_sample_every_preset_looks_through_the_small_encoder(name):
     settings = presets.for_dataset("sample", name)
     assert (settings.encoder, settings.weights, settings.finetune, settings.grid) == ("small", None, 0, 8)
     own = presets.for_dataset("sample", name, {"encoder": "resnet18"})
-    assert own.encoder == "resnet18" and own.weights == (presets.PRESETS[name].weights and "DEFAULT")
+    assert own.encoder == "resnet18" and own.weights == presets.PRESETS[name].weights
     assert presets.for_dataset("coco", name) == dataclasses.replace(presets.PRESETS[name], dataset="coco")
 
 

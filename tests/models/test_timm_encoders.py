@@ -140,7 +140,7 @@ def test_a_preset_with_another_encoder_takes_that_ones_own_weights():
     assert for_dataset("coco", None, {"encoder": "timm/test_vit"}).weights == "DEFAULT"
     assert for_dataset("coco", None, {"encoder": "timm/test_vit", "weights": "w.pth"}).weights == "w.pth"
     assert for_dataset("coco", None, {"encoder": "small"}).weights is None
-    assert for_dataset("coco", None, {"encoder": "resnet50"}).weights == "IMAGENET1K_V2"
+    assert for_dataset("coco", None, {"encoder": "resnet101"}).weights == "IMAGENET1K_V2"
 
 
 def sentence(kind: type[Exception], name: str, *given, **options) -> str:
