@@ -40,14 +40,13 @@ def category_colors(categories: Iterable[str]) -> dict[str, str]:
 
 
 def draw_objects(axes: Axes, image: Picture, picture: np.ndarray, objects: Iterable[Object], colors: Mapping) -> None:
-    """Over the scaled picture that the axes show, each object's mask, tinted and outlined in its category's colour.
+    """Over the scaled picture that the axes show, the outline of each object's mask in its category's colour.
 
     Raises ValueError if a mask has not the size of the image.
     """
     for category, mask in objects:
         if mask is not None:
             cover = scaled_mask(mask, image, picture)
-            axes.imshow(np.dstack([np.full((*cover.shape, 3), to_rgb(colors[category])), 0.35 * cover]))
             draw_outline(axes, cover, colors[category], "white")
 
 
@@ -71,6 +70,10 @@ def show_annotations(
     show(axes, picture)
     colors = category_colors(name for name, _, _ in instances)
     if masks:
+        for name, mask, _ in instances:
+            if mask is not None:  # tinted: that is what the mask keeps
+                cover = scaled_mask(mask, image, picture)
+                axes.imshow(np.dstack([np.full((*cover.shape, 3), to_rgb(colors[name])), 0.35 * cover]))
         draw_objects(axes, image, picture, [(name, mask) for name, mask, _ in instances], colors)
     if boxes:
         for name, _, box in instances:

@@ -48,7 +48,7 @@ def training_curves(
     runs = history if isinstance(history, Mapping) else {"validation": history}
     if not runs or not all(len(epochs) for epochs in runs.values()):
         raise ValueError("the history holds no epoch yet: train at least one before drawing the curves")
-    levels = dict(rungs or {}) | ({} if floor is None else {"best possible": floor})
+    levels = dict(rungs or {}) | ({} if floor is None else {"floor": floor})
     if wrong := [f"{name} {value}" for name, value in levels.items() if not 1 <= value < math.inf]:
         raise ValueError(f"a perplexity is at least 1 and finite, but not {', '.join(wrong)}")
     best = {name: min(epochs, key=lambda row: row["val_perplexity"]) for name, epochs in runs.items()}
@@ -141,7 +141,7 @@ def learning(history: Sequence[Mapping[str, float]], epochs: int, floor: float |
     if not history:
         axes.set_yticks([])
         return figure
-    labels = [] if floor is None else [(floor, f"best possible {short_number(floor)}", GREY)]
+    labels = [] if floor is None else [(floor, f"floor {short_number(floor)}", GREY)]
     for key, name, color, width in kinds:
         values = [row[key] for row in history]
         axes.plot([row["epoch"] for row in history], values, color=color, lw=width, marker="o", ms=2.5)

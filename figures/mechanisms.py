@@ -67,12 +67,12 @@ def _node(page: Axes, x: float, y: float, sign: str) -> None:
 def lstm_figure() -> Figure:
     """An LSTM step: four gates from the word's vector x and the state h; what they do to the memory c.
 
-    c' = f · c + i · g and h' = o · tanh(c'), number by number; i, f, o through a sigmoid, g through a tanh.
+    c' = σ(f) · c + σ(i) · tanh(g) and h' = σ(o) · tanh(c'), number by number (σ is the sigmoid).
     """
     alt = (
         "An LSTM step. One product of the input x and the state h gives 4D numbers, cut into i, f, g, o. "
-        "i, f and o go through a sigmoid (0 to 1), g through a tanh (-1 to 1). The new memory is c' = f · c + i · g, "
-        "the new state h' = o · tanh(c')."
+        "i, f and o go through a sigmoid (0 to 1), g through a tanh (-1 to 1). The new memory is "
+        "c' = σ(f) · c + σ(i) · tanh(g), the new state h' = σ(o) · tanh(c')."
     )
     figure = Figure(8.6, 3.95, alt)
     page = figure.page()
@@ -112,7 +112,7 @@ def lstm_figure() -> Figure:
     _text(page, 0.4, bar, "$x, h$", size=12)
     _text(page, 0.4, bar + 0.24, "word, state", size=8, color=GREY)
     _arrow(page, (0.62, bar), (first - step / 2 - 0.02, bar))
-    _text(page, 1.22, bar - 0.14, "$Wx + Uh + b$", size=9, color=GREY)
+    _text(page, 1.22, bar - 0.14, "$W_x x + W_h h + b$", size=9, color=GREY)
     _text(page, first + 1.5 * step, bar + 0.3, "4D numbers, cut into four quarters of D", size=8, color=GREY)
     _equations(page, first - step / 2, 3.7, color)
     return figure
@@ -131,9 +131,10 @@ def _gate(page: Axes, x: float, heights: tuple[float, float], wide: float, name:
 
 def _equations(page: Axes, left: float, y: float, color: dict[str, str]) -> None:
     """What the drawing says, in one line, each gate in its colour."""
-    for text in ("c' = ", "f", " · c + ", "i", " · ", "g", "          h' = ", "o", " · tanh( c' )"):
-        weight = "bold" if text in color else "normal"
-        page.text(left, y, text, size=12, color=color.get(text, INK), va="center_baseline", weight=weight)
+    for text in ("c' = ", "σ(f)", " · c + ", "σ(i)", " · ", "tanh(g)", "          h' = ", "σ(o)", " · tanh( c' )"):
+        gate = text[-2] if text.endswith(")") else ""
+        weight = "bold" if gate in color else "normal"
+        page.text(left, y, text, size=12, color=color.get(gate, INK), va="center_baseline", weight=weight)
         left += text_width(text, 12, weight)
 
 
@@ -231,7 +232,7 @@ def spatial_step_figure() -> Figure:
     """A step of `model.SpatialDecoder`: take in the last word, look at the regions, remember, score the next word."""
     alt = (
         "A step of the decoder. The last word is embedded and goes into the word LSTM; its state h asks where to look. "
-        "Weights α over the regions give z, the sum of α times a, and tanh(h + C z) is what is seen. The language LSTM "
+        "Weights α over the regions give z, the sum of α times a, and tanh(h + W z) is what is seen. The language LSTM "
         "takes that in; what is seen and what it remembers are added and give a score for every word."
     )
     figure = Figure(8.6, 2.75, alt)
@@ -258,11 +259,11 @@ def spatial_step_figure() -> Figure:
     for name, x in (("h", 3.6), ("s", 5.08), ("k", 6.93)):
         _text(page, x, line - 0.16, f"${name}$", size=11)
     _arrow(page, (5.08, line), (5.08, line + 0.55), (plus, line + 0.55), (plus, line + 0.13))
-    for name in ("word LSTM", "language LSTM"):
+    for name, state in (("word LSTM", "h, c"), ("language LSTM", "k, d")):
         x = stops[name]
         _arrow(page, (x - 0.22, line - 0.62), (x - 0.22, line - 0.15), color=BLUE)
         _arrow(page, (x + 0.22, line - 0.15), (x + 0.22, line - 0.62), color=BLUE)
-        _text(page, x - 0.28, line - 0.72, "$h, c$ before", size=8, color=BLUE, ha="right")
+        _text(page, x - 0.28, line - 0.72, f"${state}$ before", size=8, color=BLUE, ha="right")
         _text(page, x + 0.28, line - 0.72, "after", size=8, color=BLUE, ha="left")
 
     _regions_below(page, stops["look"], base, line + 0.15)
@@ -280,6 +281,6 @@ def _regions_below(page: Axes, x: float, base: float, end: float) -> None:
     _arrow(page, (x, base - 1.5 * cell), (x, end), color=ORANGE)
     _text(page, x - 0.4, base - 0.08, "the picture", size=8, color=GREY, ha="right")
     _text(page, x - 0.4, base + 0.09, "regions $a_1 … a_R$", size=8, color=GREY, ha="right")
-    looks = r"$\alpha$ = softmax of $v \cdot \tanh(W a_i + U h)$", r"$z = \Sigma\;\alpha_i\, a_i$"
-    for row, text in enumerate((*looks, r"$s = \tanh(h + C z)$")):
+    looks = r"$\alpha$ = softmax of $v \cdot \tanh(W_k a_i + W_q h)$", r"$z = \Sigma\;\alpha_i\, a_i$"
+    for row, text in enumerate((*looks, r"$s = \tanh(h + W_z z)$")):
         _text(page, x + 0.5, base - 0.25 + 0.25 * row, text, size=9, color=ORANGE, ha="left")

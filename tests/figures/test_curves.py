@@ -21,7 +21,7 @@ def heights(axes) -> dict[str, float]:
 
 def test_training_curves_point_out_the_best_epoch_the_floor_and_the_rungs(texts):
     figure = training_curves(epochs(20, 8, 9), floor=4.5, rungs=RUNGS)
-    for said in ("best 8, epoch 2", "best possible 4.5", "uniform 1,000", "word counts 48.5", "pairs of words 10"):
+    for said in ("best 8, epoch 2", "floor 4.5", "uniform 1,000", "word counts 48.5", "pairs of words 10"):
         assert said in " ".join(texts(figure)) and said in figure.alt
 
 
@@ -80,7 +80,7 @@ def test_training_curves_without_an_epoch_say_so():
 
 
 def test_training_curves_refuse_a_level_that_is_no_perplexity():
-    with pytest.raises(ValueError, match=r"best possible 0\.5"):
+    with pytest.raises(ValueError, match=r"floor 0\.5"):
         training_curves(epochs(5), floor=0.5)
     with pytest.raises(ValueError, match="uniform nan"):
         training_curves(epochs(5), rungs={"uniform": float("nan")})
@@ -90,7 +90,7 @@ def test_the_live_curve_has_room_for_all_epochs_and_says_where_it_is(texts):
     empty, half = learning([], 8), learning(epochs(20, 8), 8, floor=7)
     assert "epoch 0 of 8" in empty.alt and "epoch 2 of 8" in half.alt and "validation perplexity 8" in half.alt
     assert [axes.get_xlim()[1] for axes in (*empty.axes, *half.axes)] == [8.2] * 2
-    assert list(half.axes[0].lines[0].get_ydata()) == [20, 8] and "best possible 7" in texts(half)
+    assert list(half.axes[0].lines[0].get_ydata()) == [20, 8] and "floor 7" in texts(half)
 
 
 def test_curve_names_the_level_it_is_compared_with(texts):

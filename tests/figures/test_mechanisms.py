@@ -48,7 +48,7 @@ def test_the_lstm_has_its_gates_in_the_order_of_the_code_and_each_its_squashing(
         for t in sorted(squashes, key=lambda t: t.get_position()[1])  # the lowest last: those next to the gates
     }
     assert [over[round(places[name][0], 2)] for name in gates] == ["σ", "σ", "tanh", "σ"]
-    assert "c' = f · c + i · g" in figure.alt and "h' = o · tanh(c')" in figure.alt
+    assert "c' = σ(f) · c + σ(i) · tanh(g)" in figure.alt and "h' = σ(o) · tanh(c')" in figure.alt
 
 
 def test_the_decoders_step_goes_from_the_word_over_the_look_to_the_scores(texts):
