@@ -87,6 +87,8 @@ def test_objects_beside_captions_have_the_colour_of_the_words_that_name_them(pic
     (outline,) = figure.axes[0].collections
     assert tuple(outline.get_edgecolor()[0]) == word["dog"] != word["cat"] and len(figure.axes[1].images) == 1
     assert len(figure.axes[0].images) == 1, "the picture keeps its colours: captions speak of them"
+    with pytest.raises(ValueError, match="2 pictures and 1 lists of objects"):
+        captioned([picture] * 2, [["a"], ["b"]], objects=[[]])
 
 
 def test_image_grid_takes_arrays_and_pictures_of_any_shape(picture, texts):
