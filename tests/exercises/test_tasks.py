@@ -557,6 +557,13 @@ def test_a_split_may_be_random():
     assert check(split_by_picture).state == "right"
 
 
+def test_the_split_that_is_shown_does_not_follow_the_order_of_the_pictures():
+    captions = [(picture, "a dog") for picture in range(40)]
+    _, held_out = TASKS["split_by_picture"].solution(captions, 0.25)
+    assert len(held_out) == 10 and held_out not in (captions[:10], captions[-10:])
+    assert TASKS["split_by_picture"].solution(captions, 0.25)[1] == held_out
+
+
 def test_numpy_and_plain_numbers_will_do():
     def mask_of_runs(runs, height, width):
         return TASKS["mask_of_runs"].solution(runs, height, width).numpy()
