@@ -140,7 +140,6 @@ def _fetch_picture(address: str, file: Path, entry: dict[str, Any], part: Path) 
         except Unavailable as error:
             return str(error)
         except ValueError as error:
-            half.unlink(missing_ok=True)
             reason = f"{address}: {error}"
         else:
             with files.explained(file):
