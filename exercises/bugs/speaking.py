@@ -63,7 +63,7 @@ repair_8.traps += greedy_words.traps[1:]
 
 def _no_repeats(step, state, longest, *, feed, last):
     """A search that forbids what was said, all of it or the `last` word, and gives `step` its own word or <start>."""
-    words = []
+    words: list[int] = []
     for _ in range(longest):
         logprobs, state = step(words[-1] if feed and words else START, state)
         logprobs[words[-1:] if last else words] = -math.inf
