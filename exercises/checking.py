@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from exercises import decoding, evaluation, models, pictures, training, words
-from exercises.bugs import learning, speaking
+from exercises.bugs import learning, seeing, speaking
 from exercises.compare import difference, malformed, short
 from exercises.running import Outcome, run
 from exercises.tasks import NOTEBOOKS, Bug, Dice, Task, Trap, tasks_in
@@ -28,7 +28,9 @@ TASKS: dict[str, Task] = {
     for module in (pictures, words, models, training, decoding, evaluation)
     for task in tasks_in(vars(module))
 }
-BUGS: dict[int, Bug] = {bug.number: bug for module in (learning, speaking) for bug in tasks_in(vars(module), Bug)}
+BUGS: dict[int, Bug] = {
+    bug.number: bug for module in (seeing, learning, speaking) for bug in tasks_in(vars(module), Bug)
+}
 _seen: dict[str, Result] = {}  # the last result of each task, for `checked`
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from itertools import accumulate
 
 import torch
 
@@ -53,13 +55,24 @@ def columns_as_rows(runs, height, width):
 
 
 def caption_cases(dice: Dice) -> list[tuple]:
-    """Captions of 40 and 30 pictures, five each, in a mixed order."""
+    """Captions of 40 and 30 pictures, three to seven each, in a mixed order.
+
+    The share of the captions ends within a picture, counted from the first or from the last."""
     cases = []
     for pictures, share in ((40, 0.1), (30, 0.2)):
-        captions = [(100 + i, f"caption {k} of picture {100 + i}") for i in range(pictures) for k in range(5)]
+        numbers = [5] * pictures
+        while _ends_at(share, numbers) or _ends_at(share, numbers[::-1]):
+            numbers = [dice.randint(3, 7) for _ in range(pictures)]
+        captions = [(100 + i, f"caption {k} of picture {100 + i}") for i, n in enumerate(numbers) for k in range(n)]
         dice.shuffle(captions)
         cases.append((captions, share))
     return cases
+
+
+def _ends_at(share: float, numbers: list[int]) -> bool:
+    """Is this share of all captions, rounded up or down, just that of the first pictures?"""
+    cut = share * sum(numbers)
+    return not {math.floor(cut), math.ceil(cut)}.isdisjoint(accumulate(numbers))
 
 
 @task(

@@ -6,10 +6,13 @@ that don't suffice. `exercises.symptom(number, function)` measures, `exercises.c
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import torch
 from torch.nn import functional as F
 
-from exercises.decoding import FIRST_STATE, greedy_cases, greedy_words
+from exercises.decoding import FIRST_STATE, chain, greedy_cases, greedy_words
 from exercises.evaluation import clipped_precision
 from exercises.tasks import END, START, UNK, Dice, bug
 from exercises.words import WORDS
@@ -17,7 +20,20 @@ from exercises.words import WORDS
 # ------------------------------------------------------------------------------------------ 8: the word is not fed back
 
 
-@bug(8, "3_Inference", goal="captions stammer", cases=greedy_cases)
+def fed_cases(dice: Dice) -> list[tuple]:
+    """A model that says a word twice in a row, and rightly so, but has others to say; and those of greedy search."""
+    twice = {
+        (0, START): {4: 1.0},
+        (1, START): {4: 0.6, 6: 0.4},
+        (1, 4): {4: 0.6, 5: 0.4},
+        (2, START): {5: 0.6, END: 0.4},
+        (2, 4): {5: 1.0},
+        (2, 5): {END: 1.0},
+    }
+    return [(chain(twice), FIRST_STATE, 6), *greedy_cases(dice)]
+
+
+@bug(8, "3_Inference", goal="captions stammer", cases=fed_cases)
 def repair_8(step, state, longest):
     words, word = [], START
     for _ in range(longest):
@@ -29,7 +45,7 @@ def repair_8(step, state, longest):
     return words
 
 
-@repair_8.starts_as("the mistake is still there: the model is never told which word it has just said")
+@repair_8.starts_as("the mistake is still there: what does `step` get in the second round?")
 def write_caption(step, state, longest):
     """A model's `step`, its first state, how many steps at most -> the ids of the likeliest words."""
     words, word = [], START
@@ -43,6 +59,28 @@ def write_caption(step, state, longest):
 
 
 repair_8.traps += greedy_words.traps[1:]
+
+
+def _no_repeats(step, state, longest, *, feed, last):
+    """A search that forbids what was said, all of it or the `last` word, and gives `step` its own word or <start>."""
+    words: list[int] = []
+    for _ in range(longest):
+        logprobs, state = step(words[-1] if feed and words else START, state)
+        logprobs[words[-1:] if last else words] = -math.inf
+        word = int(logprobs.argmax())
+        if word == END:
+            break
+        words.append(word)
+    return words
+
+
+for last in (False, True):
+    repair_8.trap("it no longer stammers, but `step` still gets <start> in every round: what should it get?")(
+        partial(_no_repeats, feed=False, last=last)
+    )
+    repair_8.trap("a word may come again, as in 'a dog and a cat': if `step` gets the right word, forbid nothing")(
+        partial(_no_repeats, feed=True, last=last)
+    )
 
 
 @repair_8.symptom_of("a caption of a model whose next word depends only on the word before")
@@ -60,9 +98,17 @@ def stammer(function):
 
 
 def hypothesis_cases(dice: Dice) -> list[tuple]:
-    """What a search has found, (log-probability, words): finished and running; the last without a finished one."""
+    """What a search has found, (log-probability, words): finished and running; one without a finished one.
+
+    In the last one a long caption is less likely, but likelier per word."""
     some = [(-1 - dice.random(), [4, 5]), (-2 - dice.random(), [4, 6])]
-    return [(some, [(-0.5, [4, 5, 6])]), ([some[1]], [some[0]]), ([], [(-3.0, [7, 8]), (-0.7, [4, 4])])]
+    long = (some[1][0], [4, 6, 5, 4, 7, 5, 8, 6])
+    return [
+        (some, [(-0.5, [4, 5, 6])]),
+        ([some[1]], [some[0]]),
+        ([], [(-3.0, [7, 8]), (-0.7, [4, 4])]),
+        ([some[0], long], []),
+    ]
 
 
 @bug(9, "3_Inference", goal="some pictures get no caption at all", cases=hypothesis_cases)
@@ -86,30 +132,51 @@ def best_of_all(finished, running):
     return max(finished + running)[1]
 
 
-@repair_9.symptom_of("of 100 searches that stop after 8 words, how many give a caption")
+@repair_9.trap("where nothing is finished take the likeliest of them that are running, not the first")
+def first_running(finished, running):
+    return max(finished)[1] if finished else running[0][1]
+
+
+@repair_9.trap("the longest is not the best: the best has the largest log-probability")
+def longest(finished, running):
+    return max(finished or running, key=lambda hypothesis: len(hypothesis[1]))[1]
+
+
+@repair_9.trap("the best has the largest log-probability as it is: divide it by no length")
+def best_per_word(finished, running):
+    return max(finished or running, key=lambda hypothesis: hypothesis[0] / len(hypothesis[1]))[1]
+
+
+@repair_9.trap("None is no caption: what is there to choose from where nothing is finished?")
+def none_then(finished, running):
+    return max(finished, default=(0, None))[1]
+
+
+@repair_9.symptom_of("of 100 searches that stop after 8 words, how many give a caption, and how many crash")
 def captions_given(function):
-    dice, given = Dice(1), 0
+    dice, given, crashes = Dice(1), 0, 0
     for _ in range(100):
         length = dice.randint(4, 9)
         hypotheses = [(-1.0, list(range(4, 4 + min(length, 8))))]
         try:
             given += bool(function(*((hypotheses, []) if length <= 8 else ([], hypotheses))))
-        except ValueError:
-            continue
-    return {"captions": given}
+        except (ValueError, IndexError):
+            crashes += 1
+    return {"captions": given, "crashes": crashes}
 
 
 # ----------------------------------------------------------------------------------- 10: unknown words match each other
 
 
 def known_cases(dice: Dice) -> list[tuple]:
-    """A caption's ids, a reference's words, a vocabulary that does not know all of them."""
+    """A caption's ids, a reference's words, a vocabulary that does not know all of them; the last repeats a word."""
     known = dice.sample([word for word in WORDS if word not in ("kite", "two")], 6)
     words = ["<pad>", "<start>", "<end>", "<unk>", *known]
     return [
         ([4, 5, UNK, 6], [known[0], "kite", "two", known[1]], words),
         ([UNK, UNK], ["kite", "two", known[3]], words),
         ([4, 6, 5], [known[0], known[2], known[4], known[5]], words),
+        ([4, 4, 4, 5, 6], [known[0], known[1], known[0], known[3]], words),
     ]
 
 
@@ -135,6 +202,22 @@ def unknown_left_out(caption, reference, words):
 @repair_10.trap("divide by the caption's words, not by the reference's: this is a precision")
 def recall(caption, reference, words):
     return repair_10.solution(caption, reference, words) * len(caption) / len(reference)
+
+
+@repair_10.trap("a repeated word counts only as often as the reference has it: the `min` was right")
+def unclipped(caption, reference, words):
+    return sum(words[i] in reference for i in caption) / len(caption)
+
+
+@repair_10.trap("a word counts once only here: count how often it is said, and how often the reference has it")
+def as_sets(caption, reference, words):
+    said = {words[i] for i in caption}
+    return len(said & set(reference)) / len(said)
+
+
+@repair_10.trap(as_sets.sentence)
+def words_found_once(caption, reference, words):
+    return len({words[i] for i in caption} & set(reference)) / len(caption)
 
 
 @repair_10.symptom_of("the score of a caption in which every second word is wrong, by the words that the model knows")

@@ -297,7 +297,7 @@ WRONG = {
         "should be in exactly one": "def repair_1(captions, share): return captions, captions",
     },
     "repair_2": {
-        "batch-norm takes the statistics of the batch": """
+        "which layer looks at the whole batch": """
             def repair_2(network, images):
                 network.train()
                 with torch.no_grad():
@@ -307,7 +307,7 @@ WRONG = {
                 return torch.cat([network(images[n:n+1]) for n in range(len(images))])""",
     },
     "repair_3": {
-        "move the channels last": """
+        "which numbers are neighbours in memory": """
             def repair_3(features):
                 return features.reshape(len(features), -1, features.shape[1])""",
         "column by column": "def repair_3(features): return features.transpose(2, 3).flatten(2).transpose(1, 2)",
@@ -342,7 +342,7 @@ WRONG = {
                 return torch.stack([p.mean() for p in parts]).mean().exp()""",
     },
     "repair_8": {
-        "never told which word": """
+        "what does `step` get in the second round": """
             def repair_8(step, state, longest):
                 said = []
                 for _ in range(longest):
@@ -441,8 +441,8 @@ def test_the_symptoms_are_those_told():
     losses = list(symptom(5).values.values())
     assert losses == sorted(losses, reverse=True) and losses[0] > 5 * losses[-1]
     assert symptom(6).values == {"share of real targets": 1.0}
-    assert symptom(3).values == {"regions that change": 64}
-    assert symptom(3, BUGS[3].solution).values == {"regions that change": 1}
+    assert symptom(3).values == {"regions that change": 64, "the first of them": 0}
+    assert symptom(3, BUGS[3].solution).values == {"regions that change": 1, "the first of them": 21}
     assert symptom(8).values == {"said": "a a a a a a"}
     assert symptom(8, BUGS[8].solution).values == {"said": "a red kite flies"}
 
