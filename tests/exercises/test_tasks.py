@@ -557,9 +557,9 @@ def test_a_split_may_be_random():
     assert check(split_by_picture).state == "right"
 
 
-def test_numpy_and_plain_numbers_will_do():
+def test_tensors_of_the_other_kind_and_of_one_number_will_do():
     def mask_of_runs(runs, height, width):
-        return TASKS["mask_of_runs"].solution(runs, height, width).numpy()
+        return torch.from_numpy(TASKS["mask_of_runs"].solution(runs, height, width))
 
     def split_perplexity(losses, tokens):
         return (torch.tensor(losses) * torch.tensor(tokens)).sum().div(sum(tokens)).exp()
