@@ -269,7 +269,7 @@ def peak_hits(weights, mask):
     return mask[((row + 0.5) * height / side).long(), ((column + 0.5) * width / side).long()]
 
 
-def _hits(weights, mask, *, shift=0.5, swap=False, choose=torch.argmax, dim: int | None = -1):
+def _hits(weights, mask, *, shift=0.5, swap=False, choose=torch.argmax, dim=-1):
     side = math.isqrt(weights.shape[1])
     peak = choose(weights, dim)
     row, column = (peak % side, peak // side) if swap else (peak // side, peak % side)

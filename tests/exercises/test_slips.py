@@ -8,7 +8,6 @@ import pytest
 from exercises import check
 from exercises.checking import TASKS
 
-
 PLAIN = str.maketrans(",.", "  ")
 
 
