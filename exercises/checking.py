@@ -177,8 +177,11 @@ def _recognise(task: Task, cases: list[tuple[Any, ...]], outcomes: list[Outcome]
 
 
 def _alike(mistake: Outcome, outcome: Outcome) -> bool:
+    """The same result, or the same exception; of shapes or indices that don't fit, the same ones, in any order."""
     if mistake.error or outcome.error:
-        return mistake.error is outcome.error
+        sizes = [sorted(crashed.crash.rpartition("Error: ")[2].split()) for crashed in (mistake, outcome)]
+        about_sizes = mistake.error in (RuntimeError, IndexError)
+        return mistake.error is outcome.error and (sizes[0] == sizes[1] or not about_sizes)
     return difference(outcome.value, mistake.value) is None
 
 

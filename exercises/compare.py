@@ -3,7 +3,7 @@
 Comes in: any two values. Goes out: None where they are the same, else a sentence, the most helpful one first: another
 type, shape (expected and got), dtype, device, not a number, right up to a factor, a constant or the order, or the
 largest difference and where it is. It is generous where a student is right in substance: a NumPy array will do for a
-tensor, a tensor of one number for a number, a tuple for a list, float64 for float32.
+tensor and the other way round, a tensor of one number for a number, a tuple for a list, float64 for float32.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from torch import Tensor
 _shortener = reprlib.Repr()
 _shortener.maxstring = _shortener.maxother = 40
 _shortener.maxlist = _shortener.maxtuple = 8
+_NAN_BY = "a logarithm of less than 0, or 0 divided by 0?"
 
 
 def short(value: object) -> str:
     """A value as text of one line that fits in a sentence."""
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{kind(value)} of shape {tuple(value.shape)}"
     if isinstance(value, float):
         return f"{value:.4g}"
     return " ".join(_shortener.repr(value).split())[:100]
@@ -37,13 +38,17 @@ def kind(value: object) -> str:
         return "nothing (None)"
     if isinstance(value, Tensor):
         return "a tensor"
+    if isinstance(value, np.ndarray):
+        return "an array"
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def difference(got: Any, expected: Any, what: str = "the result", names: Sequence[str] = ()) -> str | None:
     """The sentence that tells `got` from `expected`; None if they are the same. `names`: those of a tuple's parts."""
-    if isinstance(expected, Tensor):
+    if isinstance(expected, Tensor) and expected.ndim == 0:
+        expected = expected.item()
+    if isinstance(expected, Tensor | np.ndarray):
         return _of_tensors(got, expected, what)
     if isinstance(expected, int | float):
         return _of_numbers(got, expected, what)
@@ -71,7 +76,7 @@ def _of_numbers(got: Any, expected: float, what: str) -> str | None:
     if not isinstance(got, int | float | np.number | np.bool_):
         return f"{what} should be a number, yours is {kind(got)}"
     if math.isnan(got):
-        return f"{what} is nan, not a number"
+        return f"{what} is nan, not a number: {_NAN_BY}"
     if math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-5):
         return None
     return f"{what} should be {short(expected)}, yours is {short(got)}"
@@ -90,36 +95,41 @@ def _of_sequences(got: Any, expected: Sequence[Any], what: str, names: Sequence[
             f"{what} should have length {len(expected)}, yours has {len(got)}: {short(expected)} against {short(got)}"
         )
     for place, pair in enumerate(zip(got, expected, strict=True)):
-        name = names[place] if names else f"{what} at place {place}" if what != "the result" else f"place {place}"
+        name = names[place] if names else f"{what} at [{place}]"
         if sentence := difference(*pair, name):
             return sentence
     return None
 
 
-def _of_tensors(got: Any, expected: Tensor, what: str) -> str | None:
+def _of_tensors(got: Any, expected: Tensor | np.ndarray, what: str) -> str | None:
+    """The same for tensors and arrays of numbers, in the words of the library of `expected`."""
+    library = "torch." if isinstance(expected, Tensor) else ""
     if isinstance(got, np.ndarray) and got.dtype.kind in "biuf":
         got = torch.from_numpy(np.ascontiguousarray(got))
     if not isinstance(got, Tensor):
         return f"{what} should be {short(expected)}, yours is {kind(got)}"
+    if isinstance(expected, np.ndarray):
+        expected = torch.from_numpy(np.ascontiguousarray(expected))
     if got.shape != expected.shape:
         turned = got.ndim == 2 and got.shape == expected.shape[::-1]
         hint = ": rows and columns have changed places" if turned else ""
         return f"{what} should have shape {tuple(expected.shape)}, yours has {tuple(got.shape)}{hint}"
     if got.device != expected.device:
         return f"{what} should be on the device {expected.device}, where the inputs are, yours is on {got.device}"
-    if _number_kind(got) != _number_kind(expected):
-        return f"{what} should hold {_number_kind(expected)}, yours holds {_number_kind(got)}"
+    asked, found = _number_kind(expected, library), _number_kind(got, library)
+    if asked != found:
+        return f"{what} should hold {asked}, yours holds {found}"
     if got.is_complex():
         return None if torch.equal(got, expected) else f"{what} has other numbers than those expected"
     return _of_entries(got.detach().to_dense().double(), expected.detach().double(), what)
 
 
-def _number_kind(tensor: Tensor) -> str:
+def _number_kind(tensor: Tensor, library: str) -> str:
     if tensor.dtype == torch.bool:
-        return "truth values (torch.bool)"
+        return f"truth values ({library}bool)"
     if tensor.is_complex():
         return "complex numbers"
-    return f"real numbers ({torch.float32})" if tensor.is_floating_point() else f"whole numbers ({torch.int64})"
+    return f"real numbers ({library}float32)" if tensor.is_floating_point() else f"whole numbers ({library}int64)"
 
 
 def _of_entries(got: Tensor, expected: Tensor, what: str) -> str | None:
@@ -127,7 +137,7 @@ def _of_entries(got: Tensor, expected: Tensor, what: str) -> str | None:
     if torch.allclose(got, expected, rtol=1e-4, atol=1e-5):
         return None
     if got.isnan().any():
-        return f"{what} is nan at {got.isnan().nonzero()[0].tolist()}: a logarithm of 0, or 0 divided by 0?"
+        return f"{what} is nan at {got.isnan().nonzero()[0].tolist()}: {_NAN_BY}"
     if got.ndim == 2 and got.shape[0] == got.shape[1] and torch.allclose(got.T, expected, rtol=1e-4, atol=1e-5):
         return f"{what} is right but for rows and columns, which have changed places"
     if expected.numel() > 2 and expected.std() > 1e-6:
@@ -142,9 +152,8 @@ def _of_entries(got: Tensor, expected: Tensor, what: str) -> str | None:
     apart = (got - expected).abs()
     worst = np.unravel_index(int(apart.argmax()), tuple(apart.shape))
     place = [int(index) for index in worst]
-    where = f" at {place}" if place else ""
     many = int((apart > 1e-5 + 1e-4 * expected.abs()).sum())
     return (
-        f"{what} differs in {many} of {expected.numel()} entries, most{where}: "
+        f"{what} differs in {many} of {expected.numel()} entries, most at {place}: "
         f"{expected[worst].item():.4g} is expected, yours is {got[worst].item():.4g}"
     )

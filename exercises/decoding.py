@@ -146,13 +146,21 @@ SHORT_WINS = LAST | {  # A has 0.42; B A has 0.36, which is more per word
 }
 
 
+STILL_RUNNING = LAST | {  # A has 0.315 and B C 0.247 when two are finished; B C A has 0.37
+    (0, START): {A: 0.35, B: 0.65},
+    (1, A): {C: 0.1, END: 0.9},
+    (1, B): {A: 0.05, C: 0.95},
+    (2, C): {A: 0.6, END: 0.4},
+}
+
+
 def beam_cases(dice: Dice) -> list[tuple]:
     """The examples above, with time for the better caption and without; a random model; one that never ends."""
     cases: list[tuple] = [
         (chain(table), FIRST_STATE, 2, longest)
-        for table, longest in ((SHORT_SIGHTED, 3), (OVERTAKEN, 3), (OVERTAKEN, 2), (SHORT_WINS, 3))
+        for table, longest in ((SHORT_SIGHTED, 3), (OVERTAKEN, 3), (OVERTAKEN, 2), (SHORT_WINS, 3), (STILL_RUNNING, 4))
     ]
-    while len(cases) < 5:
+    while len(cases) < 6:
         table = random_table(dice, end=0.5)
         if _beyond_dispute(table, width=3, longest=4):
             cases.append((Table(table.logprobs), FIRST_STATE, 3, 4))
@@ -196,7 +204,7 @@ def beam_words(step, state, width, longest):
     return [word for word in words if word not in (START, END)]
 
 
-def _beam(step, state, width, longest, *, key=lambda total, words: total, choose=None, first=False):
+def _beam(step, state, width, longest, *, key=lambda total, words: total, choose=None, enough=math.inf):
     beams, finished = [(0.0, [START], state)], []
     for _ in range(longest):
         grown = []
@@ -206,7 +214,7 @@ def _beam(step, state, width, longest, *, key=lambda total, words: total, choose
         best = sorted(grown, key=lambda beam: -beam[0])[:width]
         finished += [beam for beam in best if beam[1][-1] == END]
         beams = [beam for beam in best if beam[1][-1] != END]
-        if first and finished:
+        if len(finished) >= enough:
             break
     pool = choose(finished, beams) if choose else finished or beams
     _, words, _ = max(pool, key=lambda beam: key(beam[0], beam[1]))
@@ -230,7 +238,12 @@ def nothing_said(step, state, width, longest):
 
 @beam_words.trap("it stops at the first finished caption: a longer one may still be likelier")
 def first_finished(step, state, width, longest):
-    return _beam(step, state, width, longest, first=True)
+    return _beam(step, state, width, longest, enough=1)
+
+
+@beam_words.trap("it stops as soon as `width` captions are finished: one that still goes on may be likelier")
+def width_finished(step, state, width, longest):
+    return _beam(step, state, width, longest, enough=width)
 
 
 @beam_words.trap("the score is the sum of log-probabilities, not their mean: nothing is asked about lengths here")

@@ -16,7 +16,8 @@ NOTEBOOK = "3_Inference"
 
 
 def reference_cases(dice: Dice) -> list[tuple]:
-    """Captions and references: "the the the" of BLEU's paper, pairs of words, one shorter than n."""
+    """Captions and references: "the the the" of BLEU's paper, pairs of words, one shorter than n; last, a word from
+    each reference."""
     noun, other = dice.sample(["cat", "dog", "boat", "kite"], 2)
     told = [f"the {noun} is on the mat".split(), f"there is the {other} on a mat".split()]
     return [
@@ -25,6 +26,7 @@ def reference_cases(dice: Dice) -> list[tuple]:
         (f"the {noun} on the mat on the mat".split(), told, 2),
         (f"there is a {other}".split(), told, 1),
         (["the"], told, 2),
+        ([noun, other], [[noun], [other]], 1),
     ]
 
 
@@ -80,11 +82,41 @@ def too_short(words, references, n):
     return clipped_precision.solution(words, references, n) * (len(words) - n + 1) / (len(words) - n + 1)
 
 
+@clipped_precision.trap(
+    "this is the best single reference: each run may come from another one, whichever has it most often"
+)
+def best_reference(words, references, n):
+    return max(clipped_precision.solution(words, [reference], n) for reference in references)
+
+
+@clipped_precision.trap("divide by all runs of the caption, w - n + 1, not by how many different ones there are")
+def divided_by_different(words, references, n):
+    own = _runs(words, n)
+    return clipped_precision.solution(words, references, n) * own.total() / max(1, len(own))
+
+
+@clipped_precision.trap("the last run is missing: w words have w - n + 1 runs, range(len(words) - n + 1)")
+def last_run_missing(words, references, n):
+    return clipped_precision.solution(words[:-1], [reference[:-1] for reference in references], n)
+
+
+@clipped_precision.trap("this divides by the references' runs, which is recall: divide by the caption's own")
+def recall(words, references, n):
+    found = clipped_precision.solution(words, references, n) * _runs(words, n).total()
+    return found / max(1, sum(_runs(reference, n).total() for reference in references))
+
+
+@clipped_precision.trap("runs of exactly n words are asked: this is a mean over runs of 1 to n words, as BLEU takes it")
+def mean_over_lengths(words, references, n):
+    return math.prod(clipped_precision.solution(words, references, k + 1) for k in range(n)) ** (1 / n)
+
+
 # ------------------------------------------------------------------------------------------------------- tfidf_cosine
 
 
 def rarity_cases(dice: Dice) -> list[tuple]:
-    """Captions that share frequent or rare words; the second has a word in no picture, the last share nothing."""
+    """Captions that share frequent or rare words; the second has a word in no picture, the third share nothing, the
+    fourth have no weight, the last say a shared rare word twice."""
     words = str.split
     in_pictures = {"a": 1000, "dog": dice.randint(80, 120), "kite": dice.randint(3, 9), "red": 200, "the": 900}
     return [
@@ -92,6 +124,7 @@ def rarity_cases(dice: Dice) -> list[tuple]:
         (words("the dog the zeppelin"), words("a red zeppelin zeppelin"), in_pictures, 1000),
         (["a", "dog"], ["kite"], in_pictures, 1000),
         (["a"], ["a"], in_pictures, 1000),
+        (words("a kite red kite"), words("the red kite"), in_pictures, 1000),
     ]
 
 
@@ -112,10 +145,13 @@ def tfidf_cosine(words, reference, in_pictures, pictures):
     return sum(a[w] * b[w] for w in a if w in b) / lengths if lengths else 0.0
 
 
-def _cosine(a, b, *, normed=True):
+def _product(a, b):
+    return sum(a[w] * b[w] for w in a if w in b)
+
+
+def _cosine(a, b):
     lengths = math.hypot(*a.values()) * math.hypot(*b.values())
-    product = sum(a[w] * b[w] for w in a if w in b)
-    return (product / lengths if normed else product) if lengths else 0.0
+    return _product(a, b) / lengths if lengths else 0.0
 
 
 def _weights(text, in_pictures, pictures, count=lambda n: n):
@@ -134,7 +170,7 @@ def rarity_only(words, reference, in_pictures, pictures):
 
 @tfidf_cosine.trap("this is the product of the vectors: divide by both lengths, or long captions win")
 def not_divided(words, reference, in_pictures, pictures):
-    return _cosine(*(_weights(text, in_pictures, pictures) for text in (words, reference)), normed=False)
+    return _product(*(_weights(text, in_pictures, pictures) for text in (words, reference)))
 
 
 @tfidf_cosine.trap("the logarithm is missing: a word in 1 of 1000 pictures weighs a thousand times more, not 7")
@@ -156,15 +192,67 @@ def unseen_word(words, reference, in_pictures, pictures):
 @tfidf_cosine.trap("a caption of nothing but words that are everywhere is all zero: return 0, don't divide by 0")
 def zero_length(words, reference, in_pictures, pictures):
     a, b = (_weights(text, in_pictures, pictures) for text in (words, reference))
-    return sum(a[w] * b[w] for w in a if w in b) / (math.hypot(*a.values()) * math.hypot(*b.values()))
+    return _product(a, b) / (math.hypot(*a.values()) * math.hypot(*b.values()))
+
+
+@tfidf_cosine.trap("a word said twice is added twice: go over the different words, as its weight has the count already")
+def repeats_added(words, reference, in_pictures, pictures):
+    a, b = (_weights(text, in_pictures, pictures) for text in (words, reference))
+    lengths = math.hypot(*a.values()) * math.hypot(*b.values())
+    return sum(a[w] * b.get(w, 0) for w in words) / lengths if lengths else 0.0
+
+
+@tfidf_cosine.trap("a word that only one of the captions has adds nothing to the product: leave it out")
+def only_in_one(words, reference, in_pictures, pictures):
+    a, b = (_weights(text, in_pictures, pictures) for text in (words, reference))
+    return sum(a[w] * b[w] for w in a)
+
+
+@tfidf_cosine.trap("a word of no picture weighs nothing here: count it as in one, so that it weighs most")
+def unseen_is_nothing(words, reference, in_pictures, pictures):
+    return _cosine(*(_weights(filter(in_pictures.get, text), in_pictures, pictures) for text in (words, reference)))
+
+
+@tfidf_cosine.trap("a word of no picture is counted as in 0, and nothing can be divided by that: count it as in one")
+def unseen_in_none(words, reference, in_pictures, pictures):
+    return sum(pictures / in_pictures.get(word, 0) for word in words)
+
+
+@tfidf_cosine.trap("this divides by one length only: divide by both")
+def length_of_first(words, reference, in_pictures, pictures):
+    a, b = (_weights(text, in_pictures, pictures) for text in (words, reference))
+    return _product(a, b) / math.hypot(*a.values()) if _product(a, b) else 0.0
+
+
+@tfidf_cosine.trap("this divides by one length only: divide by both")
+def length_of_second(words, reference, in_pictures, pictures):
+    return length_of_first.wrong(reference, words, in_pictures, pictures)
+
+
+@tfidf_cosine.trap("a length is the *root* of the sum of the squares: the root is missing")
+def squared_lengths(words, reference, in_pictures, pictures):
+    a, b = (_weights(text, in_pictures, pictures) for text in (words, reference))
+    return _product(a, b) / math.hypot(*a.values()) ** 2 / math.hypot(*b.values()) ** 2 if _product(a, b) else 0.0
+
+
+@tfidf_cosine.trap("1 is added to the counts: the weight is log(pictures / in_pictures) as it stands")
+def one_added(words, reference, in_pictures, pictures):
+    more = {word: n + 1 for word, n in in_pictures.items()}
+    return _cosine(*(_weights(text, more, pictures) for text in (words, reference)))
 
 
 # ---------------------------------------------------------------------------------------------------------- peak_hits
 
 
 def look_cases(dice: Dice) -> list[tuple]:
-    """Weights over 4 x 4 and 3 x 3 regions, and masks of noise, so that each pixel tells where the answer looked."""
+    """Weights over 4 x 4 and 3 x 3 regions. First each region is one word's peak, and the mask is a rectangle, on whose
+    edge regions lie in part; then masks of noise, so that each pixel tells where the answer looked."""
+    peaks = torch.eye(16)[torch.randperm(16, generator=dice.generator)]
+    peaks[:, -1] += 0.5  # the strongest region of all words together is off the thing
+    rectangle = torch.zeros(48, 64, dtype=torch.bool)
+    rectangle[:20, :40] = True
     return [
+        ((2 * peaks + dice.uniforms(16, 16)).softmax(-1), rectangle),
         (dice.uniforms(16, 16).softmax(-1), dice.uniforms(48, 64) < 0.5),
         (dice.uniforms(12, 9).softmax(-1), dice.uniforms(60, 30) < 0.5),
     ]
@@ -181,9 +269,9 @@ def peak_hits(weights, mask):
     return mask[((row + 0.5) * height / side).long(), ((column + 0.5) * width / side).long()]
 
 
-def _hits(weights, mask, *, shift=0.5, swap=False, choose=torch.argmax):
+def _hits(weights, mask, *, shift=0.5, swap=False, choose=torch.argmax, dim=-1):
     side = math.isqrt(weights.shape[1])
-    peak = choose(weights, -1)
+    peak = choose(weights, dim)
     row, column = (peak % side, peak // side) if swap else (peak // side, peak % side)
     return mask[((row + shift) * mask.shape[0] / side).long(), ((column + shift) * mask.shape[1] / side).long()]
 
@@ -206,3 +294,47 @@ def faintest(weights, mask):
 @peak_hits.trap("one answer for all words: each word has its own peak, take the argmax over the regions only")
 def one_for_all(weights, mask):
     return _hits(weights.mean(0, keepdim=True), mask).expand(len(weights))
+
+
+@peak_hits.trap("one answer for all words: each word has its own peak, take the argmax over the regions only")
+def peak_of_all(weights, mask):
+    return _hits(weights, mask, dim=None)
+
+
+@peak_hits.trap(
+    "argmax(0) asks which word looks most at a region: the peak of each word is its argmax over the regions"
+)
+def word_of_region(weights, mask):
+    return _hits(weights, mask, dim=0)
+
+
+@peak_hits.trap("the *centre* must be on the thing, not just any part of the region")
+def any_part(weights, mask):
+    side, (height, width) = math.isqrt(weights.shape[1]), mask.shape
+    tiles = mask.reshape(side, height // side, side, width // side).any(3).any(1)
+    return tiles.flatten()[weights.argmax(-1)]
+
+
+@peak_hits.trap(
+    "height and width have changed places: a row's pixel is found with the height, and stands first in mask[]"
+)
+def height_for_width(weights, mask):
+    side, (width, height) = math.isqrt(weights.shape[1]), mask.shape
+    row, column = weights.argmax(-1) // side, weights.argmax(-1) % side
+    return mask[((row + 0.5) * height / side).long(), ((column + 0.5) * width / side).long()]
+
+
+@peak_hits.trap(
+    "height and width have changed places: a row's pixel is found with the height, and stands first in mask[]"
+)
+def column_first(weights, mask):
+    side, (height, width) = math.isqrt(weights.shape[1]), mask.shape
+    row, column = weights.argmax(-1) // side, weights.argmax(-1) % side
+    return mask[((column + 0.5) * width / side).long(), ((row + 0.5) * height / side).long()]
+
+
+@peak_hits.observe
+def all_alike(arguments, hits):
+    if len(hits) == len(arguments[0]) and len({bool(hit) for hit in hits}) == 1:
+        return "every word gets the same answer: look up the region at which each of them looks most"
+    return None

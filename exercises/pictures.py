@@ -6,7 +6,7 @@ import math
 import random
 from itertools import accumulate
 
-import torch
+import numpy as np
 
 from exercises.tasks import Dice, task
 
@@ -30,15 +30,14 @@ def run_cases(dice: Dice) -> list[tuple]:
 @task(NOTEBOOK, points=2, goal="Run lengths -> a mask (height, width)", cases=run_cases)
 def mask_of_runs(runs, height, width):
     """How many pixels are outside, inside, outside …, column by column -> a mask (height, width) of truth values."""
-    inside = torch.arange(len(runs)) % 2 == 1
-    pixels = inside.repeat_interleave(torch.tensor(runs))
+    inside = np.arange(len(runs)) % 2 == 1  # every second run
+    pixels = np.repeat(inside, runs)  # one column after the other
     return pixels.reshape(width, height).T
 
 
 @mask_of_runs.trap("the runs go down the columns, one column after the other, not along the rows")
 def row_by_row(runs, height, width):
-    inside = torch.arange(len(runs)) % 2 == 1
-    return inside.repeat_interleave(torch.tensor(runs)).reshape(height, width)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
 
 
 @mask_of_runs.trap("the first run is outside: inside and outside are exchanged")
@@ -55,11 +54,13 @@ def columns_as_rows(runs, height, width):
 
 
 def caption_cases(dice: Dice) -> list[tuple]:
-    """Captions of 40 and 30 pictures, three to seven each, in a mixed order.
+    """Captions of 40, 30 and 200 pictures, three to seven each, in a mixed order.
 
-    The share of the captions ends within a picture, counted from the first or from the last."""
+    The share of the captions ends within a picture, counted from the first or from the last. Of many pictures some are
+    drawn twice for certain, if they are drawn with replacement.
+    """
     cases = []
-    for pictures, share in ((40, 0.1), (30, 0.2)):
+    for pictures, share in ((40, 0.1), (30, 0.2), (200, 0.4)):
         numbers = [5] * pictures
         while _ends_at(share, numbers) or _ends_at(share, numbers[::-1]):
             numbers = [dice.randint(3, 7) for _ in range(pictures)]
@@ -110,6 +111,15 @@ def leaks(arguments, parts):
 
 
 @split_by_picture.observe
+def lists_exchanged(arguments, parts):
+    captions, share = arguments
+    asked = round(share * len({picture for picture, _ in captions}))
+    if abs(len({picture for picture, _ in parts[0]}) - asked) <= 1:
+        return "the two lists are exchanged: first what is for training, then what is held out"
+    return None
+
+
+@split_by_picture.observe
 def wrong_share(arguments, parts):
     captions, share = arguments
     asked = round(share * len({picture for picture, _ in captions}))
@@ -130,7 +140,7 @@ def name_cases(dice: Dice) -> list[tuple]:
         a, b = dice.sample(names, dice.randint(3, 4)), dice.sample(names, 5)
         common = [name for name in a if name in b]
         if 0 < len(common) < len(a):
-            cases.append(([*a, common[0], common[0]], b))
+            cases.append((a + 5 * common[:1], b))
     return [*cases, ([], ["dog"])]
 
 
@@ -149,6 +159,11 @@ def jaccard(a, b):
 @named_again.trap("a thing named twice counts twice here: use sets")
 def with_repeats(a, b):
     return sum(name in b for name in a) / len(a) if a else 0.0
+
+
+@named_again.trap("divide by the number of *different* things that a names, len(set(a))")
+def divided_by_mentions(a, b):
+    return len(set(a) & set(b)) / len(a) if a else 0.0
 
 
 @named_again.trap("divide by what *a* names: this divides by what b names")

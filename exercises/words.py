@@ -15,13 +15,14 @@ WORDS = TEXT.split()
 
 
 def sentence_cases(dice: Dice) -> list[tuple]:
-    """Plain sentences, with capitals, commas, a stop and double spaces."""
+    """Plain sentences, with capitals, commas, stops and double spaces; the last two lack a space."""
     nouns = dice.sample(["dog", "cat", "kite", "ball", "boat", "clock"], 4)
     return [
         (f"A {nouns[0]} and the {nouns[1]}",),
         (f"A {nouns[0]}, a {nouns[1]} and two {nouns[2]}s.",),
         (f"Two {nouns[2]}s  fly above  the {nouns[3]}.",),
         (f"the {nouns[1]},the {nouns[0]}",),
+        ("The Cat sat.A Dog ran",),
     ]
 
 
@@ -54,6 +55,28 @@ def empty_words(caption):
 @words_of.trap("a comma ends a word: 'ball,the' are two words, not 'ballthe'")
 def glued(caption):
     return caption.lower().replace(",", "").replace(".", "").split()
+
+
+@words_of.trap("'Cat' and 'cat' are one word, too: write all letters in lower case, not the first one only")
+def first_letter_only(caption):
+    caption = caption.replace(",", " ").replace(".", " ")
+    return (caption[:1].lower() + caption[1:]).split()
+
+
+@words_of.trap("a stop ends a word wherever it stands: 'sat.A' are two words, and the stop belongs to neither")
+def stop_at_end_only(caption):
+    return caption.lower().replace(",", " ").rstrip(".").split()
+
+
+@words_of.trap("a stop ends a word: 'sat.A' are two words, not 'sata'")
+def stop_deleted(caption):
+    return caption.lower().replace(",", " ").replace(".", "").split()
+
+
+@words_of.observe
+def empty_word(arguments, words):
+    found = isinstance(words, list) and "" in words
+    return "'' is no word: split() without an argument leaves none, split(' ') does" if found else None
 
 
 # ------------------------------------------------------------------------------------------------------------- ids_of
@@ -150,14 +173,34 @@ def numbers_not_shares(counts, k):
     return len(kept), sum(kept)
 
 
+@coverage_at.trap(
+    "the distinct words that are kept are divided by the tokens: divide by all distinct words, len(counts)"
+)
+def divided_by_tokens(counts, k):
+    kept, tokens = [count for count in counts.values() if count >= k], sum(counts.values())
+    return len(kept) / tokens, sum(kept) / tokens
+
+
+@coverage_at.trap("these are per cent: a share lies between 0 and 1")
+def per_cent(counts, k):
+    words, tokens = coverage_at.solution(counts, k)
+    return 100 * words, 100 * tokens
+
+
 # ------------------------------------------------------------------------------------------------------------- padded
 
 
 def batch_cases(dice: Dice) -> list[tuple]:
-    """Captions of different lengths, as ids, shortest and longest in the middle."""
-    cases = []
+    """Captions of different lengths, as ids, shortest and longest in the middle. Ordered by their ids they are neither
+    ordered by length nor as given."""
+    cases: list[tuple] = []
     for lengths in ([4, 7, 3, 5], [3, 6, 8, 5, 4]):
-        cases.append(([[START, *(dice.randint(4, 30) for _ in range(n - 2)), END] for n in lengths],))
+        orders = (lengths, sorted(lengths))
+        order = lengths
+        while order in orders or order[::-1] in orders:
+            captions = [[START, *(dice.randint(4, 30) for _ in range(n - 2)), END] for n in lengths]
+            order = [len(caption) for caption in sorted(captions)]
+        cases.append((captions,))
     return cases
 
 
@@ -202,3 +245,19 @@ def padded_in_front(captions):
     ids, lengths = padded.solution(captions)
     rows = [row.roll(ids.shape[1] - int(n) - 1) for row, n in zip(ids, lengths, strict=True)]
     return torch.stack(rows), lengths
+
+
+@padded.trap("sorted by the ids: sort by length, key=len")
+def by_ids(captions):
+    return unsorted.wrong(sorted(captions, reverse=True))
+
+
+@padded.trap("sorted by the ids: sort by length, key=len")
+def by_ids_upwards(captions):
+    return unsorted.wrong(sorted(captions))
+
+
+@padded.trap("the rows are as long as the first caption: sort by length, key=len, so that it is the longest")
+def row_too_short(captions):
+    ids = torch.zeros(len(captions), min(map(len, captions)), dtype=torch.long)
+    ids[0, : len(captions[1])] = torch.tensor(captions[1])

@@ -268,7 +268,7 @@ SQUARE = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
         (A.long(), A, "the result should hold real numbers (torch.float32), yours holds whole numbers (torch.int64)"),
         (A > 2, A, "the result should hold real numbers (torch.float32), yours holds truth values (torch.bool)"),
         (A.to("meta"), A, "the result should be on the device cpu, where the inputs are, yours is on meta"),
-        (A / 0 * 0, A, "the result is nan at [0, 0]: a logarithm of 0, or 0 divided by 0?"),
+        (A / 0 * 0, A, "the result is nan at [0, 0]: a logarithm of less than 0, or 0 divided by 0?"),
         (A * 2, A, "the result is right up to a factor: every entry is 2 times what it should be"),
         (A - 3, A, "the result is right up to a constant: every entry is 3 too small"),
         (A.flip(0), A, "the result has the right numbers, but in another order"),
@@ -279,12 +279,19 @@ SQUARE = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
             "the result differs in 2 of 6 entries, most at [1, 1]: 7 is expected, yours is 9.5",
         ),
         (2, 3.0, "the result should be 3, yours is 2"),
-        (float("nan"), 3.0, "the result is nan, not a number"),
+        (float("nan"), 3.0, "the result is nan, not a number: a logarithm of less than 0, or 0 divided by 0?"),
         ("3", 3.0, "the result should be a number, yours is a str"),
         ([1, 2], [1, 2, 3], "the result should have length 3, yours has 2: [1, 2, 3] against [1, 2]"),
-        ([1, 5, 3], [1, 2, 3], "place 1 should be 2, yours is 5"),
+        ([1, 5, 3], [1, 2, 3], "the result at [1] should be 2, yours is 5"),
         (torch.tensor([1, 2]), [1, 2], "the result should be a list, yours is a tensor; .tolist() makes one"),
-        (["a"], ["b"], "place 0 should be 'b', yours is 'a'"),
+        (["a"], ["b"], "the result at [0] should be 'b', yours is 'a'"),
+        (torch.tensor(2.0), torch.tensor(3.0), "the result should be 3, yours is 2"),
+        ([True], np.array([True]), "the result should be an array of shape (1,), yours is a list"),
+        (
+            np.array([1]),
+            np.array([True]),
+            "the result should hold truth values (bool), yours holds whole numbers (int64)",
+        ),
     ],
 )
 def test_a_difference_is_said_in_the_most_helpful_way(got, expected, sentence):
@@ -293,7 +300,16 @@ def test_a_difference_is_said_in_the_most_helpful_way(got, expected, sentence):
 
 @pytest.mark.parametrize(
     ("got", "expected"),
-    [(A.double(), A), (A.numpy(), A), (A + 1e-7, A), (torch.tensor(3.0), 3.0), (np.float32(3), 3.0), ((1, 2), [1, 2])],
+    [
+        (A.double(), A),
+        (A.numpy(), A),
+        (A + 1e-7, A),
+        (torch.tensor(3.0), 3.0),
+        (3.0, torch.tensor(3.0)),
+        (A, A.numpy()),
+        (np.float32(3), 3.0),
+        ((1, 2), [1, 2]),
+    ],
 )
 def test_what_is_right_in_substance_is_right(got, expected):
     assert difference(got, expected) is None

@@ -564,9 +564,9 @@ def test_the_split_that_is_shown_does_not_follow_the_order_of_the_pictures():
     assert TASKS["split_by_picture"].solution(captions, 0.25)[1] == held_out
 
 
-def test_numpy_and_plain_numbers_will_do():
+def test_tensors_of_the_other_kind_and_of_one_number_will_do():
     def mask_of_runs(runs, height, width):
-        return TASKS["mask_of_runs"].solution(runs, height, width).numpy()
+        return torch.from_numpy(TASKS["mask_of_runs"].solution(runs, height, width))
 
     def split_perplexity(losses, tokens):
         return (torch.tensor(losses) * torch.tensor(tokens)).sum().div(sum(tokens)).exp()
