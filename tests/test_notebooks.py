@@ -45,6 +45,13 @@ def test_it_has_a_shape(notebook):
     assert "Summary" in headings and "Exercises" in headings
 
 
+def test_every_cell_has_an_id_of_its_own_and_every_check_says_right(notebook):
+    ids = [cell.id for cell in notebook.cells]
+    assert len(ids) == len(set(ids))
+    checks = [cell for cell in code_cells(notebook) if re.match(r"check(_bug)?\(", cell.source)]
+    assert checks and [cell.source for cell in checks if not "".join(texts(cell)).startswith("✓")] == []
+
+
 def test_cells_are_short(notebook):
     assert [cell.source for cell in code_cells(notebook) if len(cell.source.splitlines()) > 12] == []
 
