@@ -73,6 +73,12 @@ def no_sigmoid(gates, c):
     return o * torch.tanh(c), c
 
 
+@lstm_step.trap("this cuts the captions of the batch into four: cut along the last dimension")
+def cut_rows(gates, c):
+    i, f, g, o = gates.chunk(4)
+    return lstm_step.solution(torch.cat([i, f, g, o], -1), c)
+
+
 # ------------------------------------------------------------------------------------------------------------- attend
 
 
@@ -133,6 +139,35 @@ def no_softmax(query, keys, regions, v):
 def sum_of_keys(query, keys, regions, v):
     weights = _scores(query, keys, v).softmax(-1)
     return (weights.unsqueeze(-1) * keys).sum(1), weights
+
+
+@attend.trap("the two results are exchanged: the context comes first, then the weights")
+def weights_first(query, keys, regions, v):
+    return attend.solution(query, keys, regions, v)[::-1]
+
+
+@attend.trap("the tanh is of the sum of key and query: the sum of two tanh is something else")
+def two_tanh(query, keys, regions, v):
+    weights = ((torch.tanh(keys) + torch.tanh(query).unsqueeze(1)) @ v).softmax(-1)
+    return (weights.unsqueeze(-1) * regions).sum(1), weights
+
+
+@attend.trap("the tanh comes before v: tanh(keys + query), then weighed by v")
+def tanh_last(query, keys, regions, v):
+    weights = torch.tanh((keys + query.unsqueeze(1)) @ v).softmax(-1)
+    return (weights.unsqueeze(-1) * regions).sum(1), weights
+
+
+@attend.trap("this is dot-product attention; the additive one asks v . tanh(key + query)")
+def dot_product(query, keys, regions, v):
+    weights = (keys @ query.unsqueeze(-1)).squeeze(-1).softmax(-1)
+    return (weights.unsqueeze(-1) * regions).sum(1), weights
+
+
+@attend.trap("a query is added to all keys of *its* caption: make it (B, 1, A) first")
+def query_of_another(query, keys, regions, v):
+    weights = (torch.tanh(keys + query) @ v).softmax(-1)
+    return (weights.unsqueeze(-1) * regions).sum(1), weights
 
 
 @attend.observe
@@ -196,7 +231,7 @@ def step_cases(dice: Dice) -> list[tuple]:
     returns=("scores", "new state", "weights"),
 )
 def decoder_step(parts, words, state, regions):
-    """The layers, the last words (B,), the state (h, c of the word LSTM, h, c of the language LSTM), each (B, D), and
+    """The layers, the last words (B,), the state (h, c of the word LSTM, k, d of the language LSTM), each (B, D), and
     regions (B, R, E) -> scores (B, V), the new state, weights (B, R)."""
     h, c, known, memory = state
     h, c = parts.word_lstm(parts.embed(words), h, c)
@@ -275,3 +310,39 @@ def scores_of_seen(parts, words, state, regions):
 def state_exchanged(parts, words, state, regions):
     scores, (h, c, known, memory), weights = decoder_step.solution(parts, words, state, regions)
     return scores, (known, memory, h, c), weights
+
+
+@decoder_step.trap("scores are before the softmax: the loss and the search take it themselves")
+def softmaxed(parts, words, state, regions):
+    scores, after, weights = decoder_step.solution(parts, words, state, regions)
+    return scores.softmax(-1), after, weights
+
+
+@decoder_step.trap("the second LSTM reads what is *seen*, tanh(h + context), not the context alone")
+def language_reads_the_context(parts, words, state, regions):
+    h, c = parts.word_lstm(parts.embed(words), *state[:2])
+    context, weights = parts.look(h, regions)
+    known, memory = parts.language_lstm(context, *state[2:])
+    return parts.score(torch.tanh(h + context) + known), (h, c, known, memory), weights
+
+
+@decoder_step.trap("the second LSTM's state never moves: return its new k and d, too")
+def old_language_state(parts, words, state, regions):
+    scores, (h, c, *_), weights = decoder_step.solution(parts, words, state, regions)
+    return scores, (h, c, *state[2:]), weights
+
+
+@decoder_step.trap("the scores take what is known *now*: the new k, not the one that came in")
+def scores_of_old_known(parts, words, state, regions):
+    _, after, weights = decoder_step.solution(parts, words, state, regions)
+    seen = torch.tanh(after[0] + parts.look(after[0], regions)[0])
+    return parts.score(seen + state[2]), after, weights
+
+
+@decoder_step.trap("it is the word LSTM's new state h that asks where to look, not what is known")
+def known_asks(parts, words, state, regions):
+    h, c = parts.word_lstm(parts.embed(words), *state[:2])
+    context, weights = parts.look(state[2], regions)
+    seen = torch.tanh(h + context)
+    known, memory = parts.language_lstm(seen, *state[2:])
+    return parts.score(seen + known), (h, c, known, memory), weights

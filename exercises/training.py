@@ -68,6 +68,17 @@ def no_softmax(scores, targets):
     return -scores.gather(-1, targets.unsqueeze(-1)).squeeze(-1)[targets != PAD].mean()
 
 
+@mean_loss.trap("this softmax is over the places of a caption: it is over the words, the last dimension")
+def softmax_over_places(scores, targets):
+    logprobs = scores.log_softmax(dim=1)
+    return -logprobs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)[targets != PAD].mean()
+
+
+@mean_loss.trap("a loss is -log p: the logarithm is missing")
+def no_logarithm(scores, targets):
+    return -scores.softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)[targets != PAD].mean()
+
+
 # --------------------------------------------------------------------------------------------------- split_perplexity
 
 
@@ -121,6 +132,7 @@ def coin_cases(dice: Dice) -> list[tuple]:
     cases = []
     for ratio in (0.6, 0.25, 1.0, 0.0):
         coins = torch.cat([ratio * dice.uniforms(6), ratio + (1 - ratio) * dice.uniforms(6)]).clamp(0, 0.999)
+        coins[0] = ratio if ratio < 1 else 0.5  # a coin may lie on the ratio itself
         coins = coins[torch.randperm(12, generator=dice.generator)]
         cases.append((torch.randint(4, 11, (12,), generator=dice.generator), dice.normals(12, 11), coins, ratio))
     return cases
@@ -151,3 +163,18 @@ def always_true(truth, scores, coins, ratio):
 @own_words.trap("the model's own word is the one with the *largest* score")
 def smallest_score(truth, scores, coins, ratio):
     return torch.where(coins < ratio, truth, scores.argmin(-1))
+
+
+@own_words.trap("the share of true words is `ratio`: this gives 1 - ratio of them")
+def other_share(truth, scores, coins, ratio):
+    return torch.where(coins < 1 - ratio, truth, scores.argmax(-1))
+
+
+@own_words.trap("this is the place of the largest score of all: each row has its own likeliest word, argmax(-1)")
+def one_word_for_all(truth, scores, coins, ratio):
+    return torch.where(coins < ratio, truth, scores.argmax())
+
+
+@own_words.trap("*below* the ratio, not at it: with a ratio of 0 no word is a true one, even where the coin is 0")
+def at_the_ratio(truth, scores, coins, ratio):
+    return torch.where(coins <= ratio, truth, scores.argmax(-1))

@@ -54,6 +54,12 @@ SLIPS = [
     ("clipped_precision", "the best single reference", best_of_one),
     ("tfidf_cosine", "a word said twice is added twice", repeats),
     ("peak_hits", "the *centre* must be on the thing", somewhere),
+    ("attend", "the two results are exchanged", lambda q, k, r, v: TASKS["attend"].solution(q, k, r, v)[::-1]),
+    ("mean_loss", "over the words", lambda s, t: -s.log_softmax(1).gather(2, t[..., None])[..., 0][t > 0].mean()),
+    ("own_words", "even where the coin is 0", lambda t, s, c, r: t.where(c <= r, s.argmax(-1))),
+    ("own_words", "1 - ratio", lambda t, s, c, r: t.where(c < 1 - r, s.argmax(-1))),
+    ("decoder_step", "before the softmax", lambda p, w, s, r: (
+        TASKS["decoder_step"].solution(p, w, s, r)[0].softmax(-1), *TASKS["decoder_step"].solution(p, w, s, r)[1:])),
     ("peak_hits", "every word gets the same answer", lambda weights, mask: mask.new_ones(len(weights))),
 ]  # fmt: skip
 
