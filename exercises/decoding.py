@@ -124,6 +124,16 @@ def unlikeliest(step, state, longest):
     return _greedy(lambda word, now: ((found := step(word, now))[0].neg(), found[1]), state, longest)
 
 
+@greedy_words.trap("one step too many: `longest` words at most")
+def one_more(step, state, longest):
+    return _greedy(step, state, longest + 1)
+
+
+@greedy_words.trap("one step too few: a caption that does not end has `longest` words")
+def one_less(step, state, longest):
+    return _greedy(step, state, longest - 1)
+
+
 # --------------------------------------------------------------------------------------------------------- beam_words
 
 A, B, C = 4, 5, 6
