@@ -13,6 +13,7 @@ from scripts import grade
 from scripts.grade import Limits
 
 IMPORTS = """import math
+import numpy as np
 import random
 import torch
 from torch.nn import functional as F
