@@ -49,3 +49,12 @@ def test_a_mask_need_not_be_square_nor_a_multiple_of_the_grid():
     attention = np.zeros((1, 4))
     attention[0, 3] = 1.0
     assert grounding(["dog"], attention, [("dog", mask)]) == [Look("dog", True, 1.0, 0.25)]
+
+
+def test_a_peak_is_the_centre_of_its_region():
+    attention = np.array([[0.7, 0.1, 0.1, 0.1]])  # the first of 2 x 2 regions, pixels 0 to 3
+    for place, hit in (((2, 2), True), ((0, 0), False), ((3, 3), False)):
+        mask = np.zeros((8, 8), bool)
+        mask[place] = True
+        (look,) = grounding(["dog"], attention, [("dog", mask)])
+        assert look.hit == hit, place

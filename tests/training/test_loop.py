@@ -15,7 +15,7 @@ from decoding.search import greedy
 from model import AttentionDecoder, Captioner, EncoderCNN
 from models.checkpoint import RunCheckpoint, load
 from models.decoders import DECODERS
-from training.loop import evaluate, fit
+from training.loop import _descend, evaluate, fit
 from training.optimization import TrainingConfig
 from vocabulary import Vocabulary
 
@@ -233,3 +233,9 @@ def test_an_error_while_a_split_is_evaluated_leaves_the_model_in_train_mode(capt
         evaluate(model, failing(), torch.device("cpu"))
     assert [module.training for module in model.modules()] == before and model.training
     assert not any(module.training for module in model.encoder.frozen_modules)
+
+
+def test_a_gradient_is_cut_to_the_length_that_is_asked_for():
+    weight = torch.nn.Parameter(torch.zeros(4))
+    norm = _descend(torch.optim.SGD([weight], lr=1.0), (100 * weight).sum(), clip=0.5)
+    assert norm.item() == pytest.approx(200) and weight.norm().item() == pytest.approx(0.5, rel=1e-4)
