@@ -57,6 +57,13 @@ def add_broken(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_java(parser: argparse.ArgumentParser) -> None:
+    """The option --java, of the scores that need it."""
+    parser.add_argument(
+        "--java", type=float, default=0, metavar="SECONDS", help="METEOR and SPICE, too, each for so long at most"
+    )
+
+
 def add_training(parser: argparse.ArgumentParser) -> None:
     """The options of a training: --begin-with, --device, --workers, --broken, --limit, and all settings."""
     parser.add_argument("--begin-with", metavar="FOLDER", help="begin with this checkpoint's weights and words")

@@ -1,8 +1,9 @@
 """Trains several presets alike and compares them: python -m scripts.compare rnn lstm attention_lstm [--dataset sample]
 
 Alike: the pictures, the words, the batches and the seed are those of the first preset, and whatever setting is given
-(`--epochs 10`) holds for all. Writes `runs/<dataset>/compare/<names>.md`, a table with captions side by side, and
-`<names>.png`, the curves. A comparison that was stopped goes on where it ended.
+(`--epochs 10`) holds for all. With `--encoders resnet50 timm/tf_efficientnet_lite2=FILE …` one preset looks through
+each of them. Writes `runs/<dataset>/compare/<names>.md`, a table with captions side by side, and `<names>.png`, the
+curves. A comparison that was stopped goes on where it ended.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import nn
+
 from data_loader import Transform, get_loader
 from dataset import files
 from dataset.loading import load_records
 from dataset.records import Record
-from decoding.search import decode
+from decoding.beam import beam
+from decoding.search import decode, greedy
 from figures.curves import training_curves
+from model import EncoderCNN
 from models import checkpoint
 from models.devices import best_device, best_precision
 from scripts import scoring
-from scripts.arguments import add_dataset, add_training, parse_training
+from scripts.arguments import add_dataset, add_java, add_training, count, parse_training
 from scripts.runs import run
 from scripts.scoring import Captioners, Scores
 from training.config import Config, override
@@ -42,19 +47,24 @@ class Result(NamedTuple):
     folder: Path
     history: History
     scores: Scores
+    margins: dict[str, float]  # half the widths of 95 % intervals, of those scores that have one
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:
     """Reads the command line, trains what is missing, writes table and figure; returns the table's path."""
     options, given = parse(arguments)
     folder = home_of(options.dataset) / "compare"
+    if options.encoders:
+        preset = options.presets[0] if options.presets else None
+        settings = of_encoders(options.encoders, options.dataset, preset, given)
+    else:
+        settings = {name: settings_of(name, options.presets[0], options.dataset, given) for name in options.presets}
     results = {}
-    for name in options.presets:
+    for name, cfg in settings.items():
         print(f"--- {name}", flush=True)
-        cfg = settings_of(name, options.presets[0], options.dataset, given)
-        history = run(cfg, folder / name, options, name)
-        results[name] = Result(folder / name, history, score(folder / name, options.split, options.device))
-    stem = folder / "-".join(options.presets)
+        history = run(cfg, folder / name, options, preset if options.encoders else name)
+        results[name] = Result(folder / name, history, *score(folder / name, options))
+    stem = folder / "-".join(settings)
     training_curves({name: result.history for name, result in results.items()}).savefig(f"{stem}.png")
     records = load_records(options.dataset, options.split)[:SHOWN]
     folders = [result.folder for result in results.values()]
@@ -71,31 +81,64 @@ def settings_of(preset: str, first: str, dataset: str, given: dict[str, str]) ->
     return override(replace(for_dataset(dataset, preset), **alike), given)
 
 
-def score(folder: Path, split: str, device_name: str) -> Scores:
-    """Caption a split greedily with the model in `folder`, leave captions and scores there; returns the scores."""
-    device = best_device(device_name)
+def of_encoders(encoders: Sequence[str], dataset: str, preset: str | None, given: dict[str, str]) -> dict[str, Config]:
+    """The settings of one preset with each encoder, "NAME" or "NAME=WEIGHTS", by the name of its run.
+
+    Each is built once before the first is trained: ValueError or OSError for one that cannot be.
+    """
+    settings = {}
+    for encoder in encoders:
+        name, _, weights = encoder.partition("=")
+        usual = "none" if name == "small" else "DEFAULT"
+        cfg = for_dataset(dataset, preset, given | {"encoder": name, "weights": weights or usual})
+        EncoderCNN(**cfg.encoder_options())
+        run_name = "-".join([name.replace("/", "-"), *([Path(weights).stem] if weights else [])])
+        if run_name in settings:
+            raise ValueError(f"--encoders: {encoder} is there twice, or has weights of the same name as another one")
+        settings[run_name] = cfg
+    return settings
+
+
+def score(folder: Path, options: argparse.Namespace) -> tuple[Scores, dict[str, float]]:
+    """Caption a split with the model in `folder`, leave captions and scores there; returns scores and their margins."""
+    device = best_device(options.device)
     captioners = Captioners([checkpoint.load(folder, device)], Runtime(device, best_precision(device)))
-    stem = folder / f"captions-{split}"
-    captioned, scores = captioners.caption(split, Path(f"{stem}.json"))
-    measured, with_margins = scoring.measure(captioned)
+    stem = folder / f"captions-{options.split}"
+    search, how = (beam, {"num_beams": options.num_beams}) if options.num_beams > 1 else (greedy, {})
+    captioned, scores = captioners.caption(options.split, Path(f"{stem}.json"), search, **how)
+    measured, with_margins = scoring.measure(captioned, options.java)
     scores |= {name: score.value for name, score in with_margins.items()} | scoring.about_objects(captioned)
-    scores |= {"margins": {name: score.margin for name, score in with_margins.items()}}
-    scoring.write(stem, f"scores-{split}.json", captioned, measured, scores)
-    return scores
+    margins = {name: score.margin for name, score in with_margins.items()}
+    scoring.write(stem, f"scores-{options.split}.json", captioned, measured, scores | {"margins": margins})
+    return scores, margins
 
 
 def scores_table(results: dict[str, Result]) -> list[str]:
-    """A row per preset: numbers that learn, seconds an epoch, and every score that is a share or a perplexity."""
-    keys = dict.fromkeys(key for result in results.values() for key in result.scores)
-    names = [key for key in keys if key not in ("images", "margins")]
-    lines = ["| preset | decoder's numbers | seconds an epoch | " + " | ".join(names) + " |"]
-    lines.append("|---" * (3 + len(names)) + "|")
-    for name, (folder, history, scores) in results.items():
-        size = sum(p.numel() for p in checkpoint.load(folder).model.decoder.parameters())
-        seconds = sorted(row["seconds"] for row in history)[len(history) // 2]  # the median: others use the machine too
-        cells = [f"{v:.3f}" if isinstance(v := scores.get(key, "—"), float) else str(v) for key in names]
-        lines.append(" | ".join([f"| {name}", f"{size / 1e6:.2f} M", f"{seconds:.1f}", *cells]) + " |")
+    """A row per run: what it looks through, numbers that learn, seconds an epoch, and every score, ± its margin."""
+    names = list(dict.fromkeys(key for result in results.values() for key in result.scores if key != "images"))
+    lines = ["| run | looks through | decoder's numbers | seconds an epoch | " + " | ".join(names) + " |"]
+    lines.append("|---" * (4 + len(names)) + "|")
+    for run_name, result in results.items():
+        model = checkpoint.load(result.folder).model
+        side, size, decoder = round(model.encoder.regions**0.5), model.encoder.feature_size, parameters(model.decoder)
+        looks = f"{side} x {side} x {size}, {parameters(model.encoder) / 1e6:.1f} M"
+        # the median: others use the machine too
+        seconds = sorted(row["seconds"] for row in result.history)[len(result.history) // 2]
+        cells = [described(name, result) for name in names]
+        lines.append(" | ".join([f"| {run_name}", looks, f"{decoder / 1e6:.2f} M", f"{seconds:.1f}", *cells]) + " |")
     return lines
+
+
+def parameters(module: nn.Module) -> int:
+    """How many numbers a module has."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def described(name: str, result: Result) -> str:
+    """A score as a table has it."""
+    value = result.scores.get(name, "—")
+    margin = f" ± {result.margins[name]:.3f}" if name in result.margins else ""
+    return f"{value:.3f}{margin}" if isinstance(value, float) else str(value)
 
 
 def captions_table(records: list[Record], folders: list[Path], device: str) -> list[str]:
@@ -120,14 +163,31 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
     parser = argparse.ArgumentParser(
         prog="python -m scripts.compare",
         description=(__doc__ or "").split("\n\n")[0],
-        epilog="All other options are those of scripts.train and hold for all presets.",
+        epilog="All other options are those of scripts.train and hold for all.",
         allow_abbrev=False,
     )
-    parser.add_argument("presets", nargs="+", choices=PRESETS, metavar="PRESET")
+    add = parser.add_argument
+    add("presets", nargs="*", metavar="PRESET", help="python -m scripts.presets lists them")
+    add(
+        "--encoders",
+        nargs="+",
+        metavar="NAME[=WEIGHTS]",
+        help="one preset (default: what suits the dataset) with each of these: torchvision's, or timm/NAME; weights "
+        "are a name, a file or none (default: those of that package)",
+    )
     add_dataset(parser)
-    parser.add_argument("--split", default="val", help="on which truth and captions are compared (default: val)")
+    add("--split", default="val", help="on which captions are compared (default: val)")
+    add("--num-beams", type=count, default=1, help="beam width (default: 1, greedy)")
+    add_java(parser)
     add_training(parser)
-    return parse_training(parser, arguments)
+    options, given = parse_training(parser, arguments)
+    if unknown := next((name for name in options.presets if name not in PRESETS), None):
+        parser.error(f"unknown preset {unknown!r}: take one of {', '.join(PRESETS)}")
+    if options.encoders and (len(options.presets) > 1 or {"encoder", "weights"} & set(given)):
+        parser.error("--encoders compares encoders of one preset: give one preset, and no --encoder or --weights")
+    if not (options.presets or options.encoders):
+        parser.error("what is to be compared? name presets, or --encoders")
+    return options, given
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ import torch
 from dataset.loading import load_records
 from decoding.beam import beam
 from decoding.search import Search, greedy, sample
-from evaluation import metrics, official, results
+from evaluation import metrics, results
 from models import checkpoint
 from models.devices import best_device, best_precision
 from scripts import scoring
-from scripts.arguments import add_device, count
+from scripts.arguments import add_device, add_java, count
 from scripts.scoring import Captioned, Captioners, Scores
 from training.experiment import Runtime
 
@@ -44,14 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     else:
         stem = Path(options.out or options.checkpoint[0].replace("hf:", "runs/hf/")) / f"captions-{options.split}"
         captioned, scores = caption(options, Path(f"{stem}.json"))
-    measured, with_margins = scoring.measure(captioned)
+    measured, with_margins = scoring.measure(captioned, options.java)
     scores |= {name: score.value for name, score in with_margins.items()} | scoring.about_objects(captioned)
-    for name in official.DATA if options.java else ():
-        outcome = official.java_score(name, captioned.words, captioned.references, seconds=options.java)
-        if isinstance(outcome, str):
-            print(outcome)
-        else:
-            with_margins[name], scores[name] = outcome, outcome.value
     for name, value in scores.items():
         margin = f" ± {with_margins[name].margin:.3f}" if name in with_margins else ""
         print(f"{name:22} {value:.3f}{margin}" if isinstance(value, float) else f"{name:22} {value}")
@@ -115,7 +109,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--no-repeat-ngram-size", type=int, default=0, metavar="N", help="no run of N words occurs twice in a caption")
     add("--min-length", type=int, default=1, help="words (default: 1)")
     add("--max-length", type=int, help="words and <end> (default: as long as the captions it learned from)")
-    add("--java", type=float, default=0, metavar="SECONDS", help="METEOR and SPICE, too, each for so long at most")
+    add_java(parser)
     add_device(parser)
     options = parser.parse_args(arguments)
     if options.results and not options.dataset:

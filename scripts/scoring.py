@@ -21,7 +21,7 @@ from dataset.records import Record
 from decoding.consensus import Consensus
 from decoding.ensemble import Ensemble
 from decoding.search import Hypothesis, Search, decode, greedy
-from evaluation import metrics, results
+from evaluation import metrics, official, results
 from evaluation.grounding import grounding
 from evaluation.hallucination import hallucination
 from evaluation.truth import count_accuracy, relation_accuracy, truthfulness
@@ -208,10 +208,20 @@ def pointing(said: Hypotheses, records: Sequence[Record], vocabulary: Vocabulary
     return {"nouns looked at": len(looks), "peak in mask": hits, "mass in mask": mass, "by chance": chance}
 
 
-def measure(captioned: Captioned) -> tuple[metrics.Statistics, dict[str, metrics.Score]]:
-    """Captions against what people say of the same pictures: what the scores are made of, and scores with margins."""
+def measure(captioned: Captioned, java: float = 0) -> tuple[metrics.Statistics, dict[str, metrics.Score]]:
+    """Captions against what people say of the same pictures: what the scores are made of, and scores with margins.
+
+    METEOR and SPICE among them if `java` is how many seconds each may take; if they cannot be had, a line says why.
+    """
     measured = metrics.statistics(captioned.words, captioned.references)
-    return measured, metrics.bootstrap(measured)
+    scores = metrics.bootstrap(measured)
+    for name in official.DATA if java else ():
+        outcome = official.java_score(name, captioned.words, captioned.references, seconds=java)
+        if isinstance(outcome, str):
+            print(outcome)
+        else:
+            scores[name] = outcome
+    return measured, scores
 
 
 def write(

@@ -2,11 +2,13 @@
 
 import html
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from bs4 import BeautifulSoup
 from PIL import Image
 
@@ -16,6 +18,7 @@ from dataset.records import fingerprint
 from dataset.sample import making
 from decoding.consensus import Consensus
 from evaluation import results
+from model import SpatialDecoder
 from models import checkpoint
 from scripts import caption, compare, convert, evaluate, presets, runs, scoring, train
 from training import experiment
@@ -281,6 +284,40 @@ def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys, monkey
     compare.main(["rnn", "lstm", "attention_lstm", *QUICK, "--encoder", "small", "--device", "cpu"])
     assert "epoch  1" not in capsys.readouterr().out  # finished runs of the same settings are not trained again
     assert set(asked) == {"cpu"}
+
+
+def test_compare_puts_one_preset_behind_several_encoders(folder, capsys):
+    weights = Path("own.pth")
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
+    how = [*QUICK, "--tune-epochs", "0", "--grid", "4", "--limit", "6"]
+    table = compare.main(["--encoders", f"squeezenet1_1={weights}", "squeezenet1_1=none", "small", *how]).read_text()
+    rows = {line.split(" | ")[0]: line for line in table.splitlines() if line.startswith(("| small", "| squeeze"))}
+    assert list(rows)[:3] == ["| squeezenet1_1-own", "| squeezenet1_1-none", "| small"]
+    assert "4 x 4 x 512, 0.7 M" in rows["| squeezenet1_1-own"] and "4 x 4 x 256" in rows["| small"]
+    assert all(re.search(r"\| 0\.\d{3} ± \d\.\d{3} \|", row) for row in list(rows.values())[:3])  # with intervals
+    models = [checkpoint.load(f"runs/sample/compare/{name[2:]}").model for name in list(rows)[:3]]
+    assert {type(model.decoder) for model in models} == {SpatialDecoder}
+    given, random = (next(model.encoder.parameters()) for model in models[:2])
+    assert torch.equal(given, torch.load(weights)["features.0.weight"]) and not torch.equal(given, random)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["--encoders", "small", "resnet5"], "did you mean 'resnet50'?"),
+        (["--encoders", "small", "squeezenet1_1=no.pth"], "no such file"),
+        (["--encoders", "small", "small"], "small is there twice"),
+        (["rnn", "lstm", "--encoders", "small"], "give one preset"),
+        (["--encoders", "small", "--weights", "none"], "no --encoder or --weights"),
+        (["rnm"], "unknown preset 'rnm'"),
+        ([], "what is to be compared?"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_before_anything_is_trained(names, sentence, folder, capsys):
+    with pytest.raises((ValueError, OSError, SystemExit)) as caught:
+        compare.main([*names, *QUICK])
+    assert sentence in str(caught.value) + capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 def test_presets_are_listed_with_their_sizes(capsys):
