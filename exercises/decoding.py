@@ -154,23 +154,38 @@ SHORT_WINS = LAST | {  # A has 0.42; B A has 0.36, which is more per word
     (1, A): {B: 0.3, END: 0.7},
     (1, B): {A: 0.9, END: 0.1},
 }
-
-
 STILL_RUNNING = LAST | {  # A has 0.315 and B C 0.247 when two are finished; B C A has 0.37
     (0, START): {A: 0.35, B: 0.65},
     (1, A): {C: 0.1, END: 0.9},
     (1, B): {A: 0.05, C: 0.95},
     (2, C): {A: 0.6, END: 0.4},
 }
+CUT_OFF = LAST | {  # of two beams A has 0.24 and B 0.21; C alone would have 0.25, but it is the third at the start
+    (0, START): {A: 0.4, B: 0.35, C: 0.25},
+    (1, A): {B: 0.4, END: 0.6},
+    (1, B): {A: 0.4, END: 0.6},
+    (1, C): {END: 1.0},
+}
+NOT_YET = LAST | {  # in two steps no <end> is among the two likeliest: A B has 0.52, B A 0.34, B alone 0.11
+    (0, START): {A: 0.55, B: 0.45},
+    (1, A): {B: 0.95, END: 0.05},
+    (1, B): {A: 0.75, END: 0.25},
+}
+EXAMPLES = (
+    (SHORT_SIGHTED, 3),
+    (OVERTAKEN, 3),
+    (SHORT_WINS, 3),
+    (OVERTAKEN, 2),
+    (STILL_RUNNING, 4),
+    (CUT_OFF, 3),
+    (NOT_YET, 2),
+)
 
 
 def beam_cases(dice: Dice) -> list[tuple]:
     """The examples above, with time for the better caption and without; a random model; one that never ends."""
-    cases: list[tuple] = [
-        (chain(table), FIRST_STATE, 2, longest)
-        for table, longest in ((SHORT_SIGHTED, 3), (OVERTAKEN, 3), (OVERTAKEN, 2), (SHORT_WINS, 3), (STILL_RUNNING, 4))
-    ]
-    while len(cases) < 6:
+    cases: list[tuple] = [(chain(table), FIRST_STATE, 2, longest) for table, longest in EXAMPLES]
+    while len(cases) < 8:
         table = random_table(dice, end=0.5)
         if _beyond_dispute(table, width=3, longest=4):
             cases.append((Table(table.logprobs), FIRST_STATE, 3, 4))
@@ -214,7 +229,7 @@ def beam_words(step, state, width, longest):
     return [word for word in words if word not in (START, END)]
 
 
-def _beam(step, state, width, longest, *, key=lambda total, words: total, choose=None, enough=math.inf):
+def _beam(step, state, width, longest, *, key=lambda total, words: total, choose=None, enough=math.inf, strip=True):
     beams, finished = [(0.0, [START], state)], []
     for _ in range(longest):
         grown = []
@@ -228,7 +243,7 @@ def _beam(step, state, width, longest, *, key=lambda total, words: total, choose
             break
     pool = choose(finished, beams) if choose else finished or beams
     _, words, _ = max(pool, key=lambda beam: key(beam[0], beam[1]))
-    return [word for word in words if word not in (START, END)]
+    return [word for word in words if word not in (START, END)] if strip else words[1:-1]
 
 
 @beam_words.trap("the width is ignored: this is greedy search, which takes 0.18 where 0.36 can be had")
@@ -254,6 +269,49 @@ def first_finished(step, state, width, longest):
 @beam_words.trap("it stops as soon as `width` captions are finished: one that still goes on may be likelier")
 def width_finished(step, state, width, longest):
     return _beam(step, state, width, longest, enough=width)
+
+
+@beam_words.trap("a finished caption is not set aside: nothing is said after <end>, so it must not go on")
+def goes_on_after_end(step, state, width, longest):
+    beams = [(0.0, [START], state)]
+    for _ in range(longest):
+        grown = []
+        for total, words, before in beams:
+            logprobs, after = step(words[-1], before)
+            grown += [(total + more, [*words, word], after) for word, more in enumerate(logprobs.tolist())]
+        beams = sorted(grown, key=lambda beam: -beam[0])[:width]
+    words = beams[0][1][1:]
+    return words[: words.index(END)] if END in words else words
+
+
+def _set_aside_first(step, state, width, longest):
+    beams, finished = [(0.0, [START], state)], []
+    for _ in range(longest):
+        grown = []
+        for total, words, before in beams:
+            logprobs, after = step(words[-1], before)
+            grown += [(total + more, [*words, word], after) for word, more in enumerate(logprobs.tolist())]
+        finished += [beam for beam in grown if beam[1][-1] == END]
+        beams = sorted((beam for beam in grown if beam[1][-1] != END), key=lambda beam: -beam[0])[:width]
+    _, words, _ = max(finished or beams, key=lambda beam: beam[0])
+    return [word for word in words if word not in (START, END)]
+
+
+@beam_words.trap(
+    "every <end> counts, however unlikely: cut to the `width` likeliest first, then set the finished aside"
+)
+def set_aside_before_the_cut(step, state, width, longest):
+    return _set_aside_first(step, state, width, longest)
+
+
+@beam_words.trap("nothing is cut off: only the `width` likeliest captions go on, though a dropped one might have won")
+def no_cut(step, state, width, longest):
+    return _set_aside_first(step, state, 10**6, longest)
+
+
+@beam_words.trap("an unfinished caption has no <end> to cut off: its last word is lost")
+def last_word_lost(step, state, width, longest):
+    return _beam(step, state, width, longest, strip=False)
 
 
 @beam_words.trap("the score is the sum of log-probabilities, not their mean: nothing is asked about lengths here")

@@ -88,10 +88,9 @@ def of_encoders(encoders: Sequence[str], dataset: str, preset: str | None, given
     """
     settings = {}
     for encoder in encoders:
-        name, _, weights = encoder.partition("=")
-        usual = "none" if name == "small" else "DEFAULT"
-        cfg = for_dataset(dataset, preset, given | {"encoder": name, "weights": weights or usual})
+        cfg = for_dataset(dataset, preset, given, encoder=encoder)
         EncoderCNN(**cfg.encoder_options())
+        name, _, weights = encoder.partition("=")
         run_name = "-".join([name.replace("/", "-"), *([Path(weights).stem] if weights else [])])
         if run_name in settings:
             raise ValueError(f"--encoders: {encoder} is there twice, or has weights of the same name as another one")

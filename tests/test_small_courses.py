@@ -53,7 +53,9 @@ def run(course: Path, dataset: str, given: dict[str, str], students: bool = Fals
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.source = cell.source.replace('DATASET = "sample"', f"DATASET = {dataset!r}")
-                cell.source = cell.source.replace("for_dataset(DATASET)", f"for_dataset(DATASET, given={given!r})")
+                cell.source = re.sub(
+                    r"for_dataset\(DATASET.*?\)", lambda _: f"for_dataset(DATASET, given={given!r})", cell.source
+                )
                 cell.source = without_asserts(cell.source)
         client = NotebookClient(
             notebook,

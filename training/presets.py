@@ -185,22 +185,28 @@ _OF_SAMPLE = ["encoder", "weights", "image_size", "grid", "finetune", "subset", 
 _OF_SAMPLE += ["caption_words", "images_per_batch", "captions_per_image"]
 
 
-def for_dataset(dataset: str, preset: str | None = None, given: Mapping[str, str] | None = None) -> Config:
+def for_dataset(
+    dataset: str, preset: str | None = None, given: Mapping[str, str] | None = None, *, encoder: str | None = None
+) -> Config:
     """The settings of a preset on a dataset, some of them overridden by text, as a command line has them.
 
     Without a preset the one that suits the dataset: the drawn sample's own, or the one for photographs. A preset on the
     sample gets the sample's encoder, unless `given` names another one. The preset's weights are torchvision's: where
-    `given` names none, an encoder of timm's gets "DEFAULT", the small one none. ValueError as `override`'s.
+    `given` names none, an encoder of timm's gets "DEFAULT", the small one none. `encoder` names encoder and weights at
+    once: "NAME=WEIGHTS", or "NAME" for those of its package. ValueError as `override`'s.
     """
-    given = given or {}
+    given = dict(given or {})
+    if encoder is not None:
+        name, _, weights = encoder.partition("=")
+        given |= {"encoder": name, "weights": weights or ("none" if name == "small" else "DEFAULT")}
     if preset is None:
         preset = "sample" if dataset == "sample" else "photographs"
     settings = replace(PRESETS[preset], dataset=dataset)
     if dataset == "sample" and "encoder" not in given:
         settings = replace(settings, **{name: getattr(PRESETS["sample"], name) for name in _OF_SAMPLE})
-    encoder = given.get("encoder", settings.encoder)
-    if settings.weights is not None and (encoder == "small" or encoder.startswith("timm/")):
-        settings = replace(settings, weights=None if encoder == "small" else "DEFAULT")
+    name = given.get("encoder", settings.encoder)
+    if settings.weights is not None and (name == "small" or name.startswith("timm/")):
+        settings = replace(settings, weights=None if name == "small" else "DEFAULT")
     if "threshold" in given:  # asked for: it stays
-        given = {"unknown": "1"} | dict(given)
+        given = {"unknown": "1"} | given
     return override(settings, given)

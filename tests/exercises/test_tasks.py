@@ -250,6 +250,51 @@ WRONG = {
                     done += [n for n in new if n[1][-1] == 2]
                     live = [n for n in new if n[1][-1] != 2]
                 return list(max(done, key=lambda n: n[0])[1][1:-1])""",
+        "a finished caption is not set aside": """
+            def beam_words(step, state, width, longest):
+                live = [(0, [1], state)]
+                for _ in range(longest):
+                    new = []
+                    for p, words, s in live:
+                        logprobs, after = step(words[-1], s)
+                        new += [(p + x, words + [i], after) for i, x in enumerate(logprobs.tolist())]
+                    live = sorted(new, key=lambda n: n[0])[-width:]
+                words = live[-1][1][1:]
+                return words[: words.index(2)] if 2 in words else words""",
+        "every <end> counts": """
+            def beam_words(step, state, width, longest):
+                live, done = [(0, [1], state)], []
+                for _ in range(longest):
+                    new = []
+                    for p, words, s in live:
+                        logprobs, after = step(words[-1], s)
+                        done.append((p + logprobs[2].item(), words))
+                        new += [(p + x, words + [i], after) for i, x in enumerate(logprobs.tolist()) if i != 2]
+                    live = sorted(new, key=lambda n: n[0])[-width:]
+                return max(done or live, key=lambda n: n[0])[1][1:]""",
+        "nothing is cut off": """
+            def beam_words(step, state, width, longest):
+                live, done = [(0, [1], state)], []
+                for _ in range(longest):
+                    new = []
+                    for p, words, s in live:
+                        logprobs, after = step(words[-1], s)
+                        done.append((p + logprobs[2].item(), words))
+                        new += [(p + x, words + [i], after) for i, x in enumerate(logprobs.tolist()) if i != 2]
+                    live = new
+                return max(done, key=lambda n: n[0])[1][1:]""",
+        "its last word is lost": """
+            def beam_words(step, state, width, longest):
+                live, done = [(0, [1], state)], []
+                for _ in range(longest):
+                    new = []
+                    for p, words, s in live:
+                        logprobs, after = step(words[-1], s)
+                        new += [(p + x, words + [i], after) for i, x in enumerate(logprobs.tolist())]
+                    new = sorted(new, key=lambda n: n[0])[-width:]
+                    done += [n for n in new if n[1][-1] == 2]
+                    live = [n for n in new if n[1][-1] != 2]
+                return max(done or live, key=lambda n: n[0])[1][1:-1]""",
     },
     "clipped_precision": {
         "'the the the' scores 1": """
