@@ -159,6 +159,22 @@ def test_without_a_teacher_the_loss_falls_and_stays_finite(eight):
     assert scheduled_sampling_forward(model, batch, 0.0)[0].isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("named", "encoder", "weights"),
+    [
+        ("resnet18", "resnet18", "DEFAULT"),
+        ("timm/resnet18.a1_in1k", "timm/resnet18.a1_in1k", "DEFAULT"),
+        ("mobilenet_v2=weights/own=1.pth", "mobilenet_v2", "weights/own=1.pth"),
+        ("squeezenet1_1=none", "squeezenet1_1", None),
+        ("small", "small", None),
+        (None, "resnet50", "IMAGENET1K_V2"),
+    ],
+)
+def test_a_notebook_names_encoder_and_weights_at_once(named, encoder, weights):
+    settings = presets.for_dataset("flickr8k", encoder=named)
+    assert (settings.encoder, settings.weights) == (encoder, weights)
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_on_the_sample_every_preset_looks_through_the_small_encoder(name):
     settings = presets.for_dataset("sample", name)
