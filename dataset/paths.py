@@ -44,11 +44,8 @@ def only(files: Iterable[Path]) -> Path | None:
 
 
 def first_folder(folders: list[Path]) -> Path:
-    """The first of these folders that exists; FileNotFoundError if none does."""
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError(f"No folder of images at {folders[0]}: put them there, or set DATA to where they lie.")
+    """The first of these folders that exists, else the first of all: whoever reads captions alone needs none."""
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def image_folders(folder: Path) -> list[Path]:
