@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dataset.pictures import open_image
+from dataset.pictures import open_image, upright
 from dataset.records import Record
 from vocabulary import Vocabulary
 
@@ -59,7 +59,7 @@ class Transform:
 
     def __call__(self, picture: Image.Image, random: np.random.Generator | None = None) -> Tensor:
         """A picture of any size -> (3, size, size) uint8."""
-        picture = picture.convert("RGB")
+        picture = upright(picture)
         if self.jitter and random is not None:
             sides = (picture.height, picture.height, picture.width, picture.width)
             top, bottom, left, right = (random.uniform(0, self.jitter, 4) * sides).astype(int)

@@ -26,7 +26,7 @@ IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "flickr30k_images", "f
 
 def find(dataset: str | Path) -> Path:
     """The folder of a dataset, by its name in `DATA` or its path; FileNotFoundError if there is none."""
-    for folder in (DATA / dataset, Path(dataset)):
+    for folder in (DATA / dataset, Path(dataset).expanduser()):
         if folder.is_dir():
             return folder
     way = WAYS.get(str(dataset), WAYS["sample"])
