@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dataset.pictures import open_image
+from dataset.pictures import open_image, upright
 from dataset.records import Record
 from vocabulary import Vocabulary
 
@@ -59,7 +59,7 @@ class Transform:
 
     def __call__(self, picture: Image.Image, random: np.random.Generator | None = None) -> Tensor:
         """A picture of any size -> (3, size, size) uint8."""
-        picture = picture.convert("RGB")
+        picture = upright(picture)
         if self.jitter and random is not None:
             sides = (picture.height, picture.height, picture.width, picture.width)
             top, bottom, left, right = (random.uniform(0, self.jitter, 4) * sides).astype(int)
@@ -83,7 +83,7 @@ class Batch:
 
     image_ids: list[int | str]
     image_of: Tensor  # (B,) the picture that caption b belongs to, 0 to N - 1; stays on the CPU
-    captions: Tensor  # (B, T + 1) ids: <start>, T - 1 words, <end>; then <pad>
+    captions: Tensor  # (B, T + 1) ids: <start>, words, <end> unless it was cut; then <pad>
     lengths: Tensor  # (B,) targets of each caption, <end> counted; falling; stays on the CPU
     pixels: Tensor | None = None  # (N, 3, H, W) uint8
     features: Tensor | None = None  # (N, R, E) float16
@@ -104,7 +104,7 @@ class Batch:
         pixels: Tensor | None = None,
         features: Tensor | None = None,
     ) -> Batch:
-        """A batch of pictures with the captions of each, as ids between `<start>` and `<end>`."""
+        """A batch of pictures with the captions of each, as `Vocabulary.encode` gives them."""
         rows = [(caption, n) for n, of_image in enumerate(captions) for caption in of_image]
         rows.sort(key=lambda row: -len(row[0]))
         lengths = torch.tensor([len(caption) - 1 for caption, _ in rows])
@@ -308,11 +308,11 @@ def get_loader(
     """A DataLoader of `Batch`: `images_per_batch` pictures with up to `captions_per_image` captions each.
 
     The pictures come from the files through `transform`, or from `features` (image id -> (R, E)); give one of the two.
-    Several `features` are so many views of the same pictures: each epoch draws one for each picture. Captions are cut
-    at `max_words` words. A picture that cannot be read is left out and reported ("skip"), or ends the epoch with its
-    ValueError ("stop"); one that is missing always does, with FileNotFoundError. `cache_dir` is a folder for the
-    captions' ids, which are then read when they are needed again. Raises ValueError if there are no records, or one has
-    no caption or features.
+    Several `features` are so many views of the same pictures: each epoch draws one for each picture. Of captions the
+    first `max_words` words are read, of longer ones no `<end>`. A picture that cannot be read is left out and reported
+    ("skip"), or ends the epoch with its ValueError ("stop"); one that is missing always does, with FileNotFoundError.
+    `cache_dir` is a folder for the captions' ids, which are then read when they are needed again. Raises ValueError if
+    there are no records, or one has no caption or features.
     """
     if broken not in ("skip", "stop"):
         raise ValueError(f'broken says what to do with a picture that cannot be read: "skip" or "stop", not {broken!r}')

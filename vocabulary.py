@@ -23,7 +23,7 @@ from dataset import files
 
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")  # the first words of every vocabulary
 PAD, START, END, UNK = range(len(SPECIALS))  # and their ids
-TOKENIZER_VERSION = 2  # raise it when the same caption becomes other ids: encoded captions on disk are then made again
+TOKENIZER_VERSION = 3  # raise it when the same caption becomes other ids: encoded captions on disk are then made again
 
 # What COCO's evaluation drops after tokenising (pycocoevalcap, tokenizer/ptbtokenizer.py): nothing else, so that "!!"
 # stays, and brackets do as well, which the tokeniser spells "-lrb-" where the list has "-LRB-".
@@ -157,13 +157,16 @@ class Vocabulary:
         return sha256("\n".join(self.words).encode()).hexdigest()[:16]
 
     def encode(self, caption: str | list[str], max_words: int | None = None) -> list[int]:
-        """Ids of a caption, or of words already split, between `start` and `end`; at most `max_words` words are kept.
+        """Ids of a caption, or of words already split, between `start` and `end`.
 
-        What merely looks like a special, "<end>" in a caption, is an unknown word.
+        Of a longer one the first `max_words` words are kept, without an `end`: it does not end there. What merely looks
+        like a special, "<end>" in a caption, is an unknown word. Raises ValueError if `max_words` is not positive.
         """
+        if max_words is not None and max_words < 1:
+            raise ValueError(f"max_words must be at least 1, not {max_words}.")
         words = tokenize(caption) if isinstance(caption, str) else caption
         ids = [self.unk if word in SPECIALS else self[word] for word in words[:max_words]]
-        return [self.start, *ids, self.end]
+        return [self.start, *ids] if len(ids) < len(words) else [self.start, *ids, self.end]
 
     def encode_all(
         self, captions: Sequence[str], max_words: int | None = None, cache_dir: str | Path | None = None

@@ -32,7 +32,7 @@ from dataset.records import Instance, Record, choose_splits
 def load_coco(folder: Path, split: str | None, instances: bool) -> list[Record]:
     """The records of one split, or of all. `captions_train2014.json` is the split "train", with images in `train2014/`.
 
-    Raises ValueError if a file is damaged or the split is not there, FileNotFoundError if its images are not.
+    Raises ValueError if a file is damaged or the split is not there.
     """
     names = _file_names(folder)
     records = []

@@ -76,10 +76,13 @@ def _find_images(records: list[Record], folder: Path, missing: str) -> list[Reco
     listing = Listing()
     found = [(record, listing.find(record.path)) for record in records]
     lost = [record.path for record, path in found if path is None]
+    stop = missing == "stop" or len(lost) == len(records)
+    if lost and stop and not (place := lost[0].parent).is_dir():
+        raise FileNotFoundError(f"No folder of images at {place}: put them there, or set DATA to where they lie.")
     if lost:
         some = ", ".join(shown(path.name) for path in lost[:3]) + (", …" if len(lost) > 3 else "")
         told = f"{len(lost):,} of {len(records):,} images are missing from {lost[0].parent}: {some}"
-        if missing == "stop" or len(lost) == len(records):
+        if stop:
             raise FileNotFoundError(
                 f'{told}; complete the dataset, or leave them out with --broken skip (missing="skip").'
             )

@@ -26,7 +26,7 @@ IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "flickr30k_images", "f
 
 def find(dataset: str | Path) -> Path:
     """The folder of a dataset, by its name in `DATA` or its path; FileNotFoundError if there is none."""
-    for folder in (DATA / dataset, Path(dataset)):
+    for folder in (DATA / dataset, Path(dataset).expanduser()):
         if folder.is_dir():
             return folder
     way = WAYS.get(str(dataset), WAYS["sample"])
@@ -44,11 +44,8 @@ def only(files: Iterable[Path]) -> Path | None:
 
 
 def first_folder(folders: list[Path]) -> Path:
-    """The first of these folders that exists; FileNotFoundError if none does."""
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError(f"No folder of images at {folders[0]}: put them there, or set DATA to where they lie.")
+    """The first of these folders that exists, else the first of all: whoever reads captions alone needs none."""
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def image_folders(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ Comes in: a path. Goes out: an upright RGB picture, or a sentence that says why 
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -36,18 +37,22 @@ def open_image(path: str | Path) -> Image.Image:
 
     Transparent pixels are laid over white, 16-bit grey is scaled to 8 bits, EXIF rotation is carried out. A JPEG too
     large for Pillow's limit (MAX_IMAGE_PIXELS) is read at a quarter of its width and height. HEIC is read if
-    pillow-heif is installed. Raises FileNotFoundError if there is no such file, ValueError if it cannot be read whole;
-    nothing is replaced silently.
+    pillow-heif is installed. "~" is one's home. Raises FileNotFoundError if there is no such file, ValueError if it
+    cannot be read whole; nothing is replaced silently.
     """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"open_image opens a file by its path, {type(path).__name__} is none")
+    if re.match(r"\w[\w+.-]+:/", str(path)):
+        raise ValueError(f"{path} is an address, not a file: download the picture first")
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a picture in it")
     try:
-        if Path(path).is_fifo():  # nobody may ever write into it
+        if path.is_fifo():  # nobody may ever write into it
             raise ValueError("it is a pipe")
         with _opened(path) as image:
             image.load()
-            with _pillow_warnings():
-                turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            picture = _to_rgb(image)
-            return picture if turn is None else picture.transpose(turn)
+            return upright(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"No image at {path}: complete the dataset, or set DATA to where it lies.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -55,6 +60,23 @@ def open_image(path: str | Path) -> Image.Image:
     except Exception as error:  # decoders raise whatever they like: OSError, SyntaxError, struct.error, zlib.error ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} cannot be read as an image ({reason}): replace or remove the file.") from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture that Pillow holds, as `open_image` would give it; one that is so already is given back.
+
+    Raises ValueError if it is no picture, or of grey levels without an agreed range.
+    """
+    if not isinstance(image, Image.Image):
+        advice = "open it with open_image" if isinstance(image, str | Path) else "make it one with Image.fromarray"
+        raise ValueError(f"a picture must be a PIL image, not {type(image).__name__}: {advice}")
+    with _pillow_warnings():
+        turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    picture = _to_rgb(image)
+    if turn is not None:
+        picture = picture.transpose(turn)
+        picture.info.clear()  # says no longer that it is to be turned
+    return picture
 
 
 def _opened(path: str | Path) -> Image.Image:

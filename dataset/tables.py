@@ -57,7 +57,7 @@ def find_table(folder: Path) -> Path | None:
 def load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[Record]:
     """The records of one split, or of all; a file's name is its image's id.
 
-    Raises ValueError if a row is damaged or the split is not there, FileNotFoundError if there are no images.
+    Raises ValueError if a row is damaged or the split is not there.
     """
     captions = _read_captions(file)
     split_of = listed_splits(file.parent)

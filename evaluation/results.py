@@ -7,8 +7,10 @@ for. What it does not know: references, scores, models.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from dataset import files
 from evaluation.metrics import Id
@@ -21,39 +23,68 @@ def save(path: str | Path, captions: Mapping[Id, str]) -> None:
     files.write(path, json.dumps(rows, ensure_ascii=False, indent=0))
 
 
-def load(path: str | Path, images: Iterable[Id], *, more: bool = False) -> dict[Id, str]:
-    """The caption of every one of these images; with `more` the file may hold others, too.
+def load(path: str | Path, images: Iterable[Id], *, more: bool = False, partial: bool = False) -> dict[Id, str]:
+    """The caption of every one of these images; with `more` the file may hold others, with `partial` lack some, too.
+
+    An image may be named by its id as text, or by COCO's name of its file. A caption without words counts as one, and
+    that is printed; so is how much a file covers that is scored in part.
 
     Raises FileNotFoundError, or a ValueError that says which image is unknown, missing, repeated or without a caption.
     """
+    rows, wanted = _read(path), set(images)
+    of_text, captions, empty, others = {str(image): image for image in wanted}, {}, list[Id](), 0
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or not _is_id(row.get("image_id")):
+            raise ValueError(f"{path}: entry {number} is not an object with image_id and caption")
+        given = row["image_id"]
+        image = next((of_text[name] for name in _names(given) if name in of_text), None)
+        if image is None and not more and not partial:
+            raise ValueError(
+                f"{path}: entry {number} captions image {given}, which is not in this split: name its --split, or "
+                "score with --partial the images that are in both"
+            )
+        if image is None:
+            others += 1
+            continue
+        if image in captions:
+            raise ValueError(f"{path}: image {given} has two captions, the second is entry {number}")
+        captions[image] = row["caption"]
+        if not tokenize(row["caption"]):
+            empty.append(image)
+    missing = sorted(wanted - captions.keys(), key=str)
+    if missing and (not partial or not captions):
+        some = ", ".join(map(str, missing[:3]))
+        way = "none is left to score" if partial else "--partial scores the others"
+        raise ValueError(f"{path}: {len(missing):,} of {len(wanted):,} images have no caption, such as {some}; {way}")
+    if partial and (missing or others):
+        left = f"; {others:,} captions of other images are left out" if others else ""
+        print(f"{path}: scored on the {len(captions):,} of {len(wanted):,} images that it captions{left}")
+    if empty:
+        some = ", ".join(map(str, empty[:3]))
+        print(f"{path}: {len(empty):,} of {len(captions):,} captions have no words and score 0, such as that of {some}")
+    return captions
+
+
+def _read(path: str | Path) -> list[Any]:
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows = json.loads(Path(path).read_bytes())  # UTF-8, also with a mark, or UTF-16
     except FileNotFoundError:
         raise FileNotFoundError(f"there are no results at {path}") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a results file: {error}") from None
     if not isinstance(rows, list):
         raise ValueError(f"{path} is not a results file: it should be a list of objects with image_id and caption")
-    wanted, captions = set(images), {}
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or not _is_id(row.get("image_id")):
-            raise ValueError(f"{path}: entry {number} is not an object with image_id and caption")
-        image = row["image_id"]
-        if more and image not in wanted:
-            continue
-        if image not in wanted:
-            raise ValueError(f"{path}: entry {number} captions image {image}, which is not in this split")
-        if image in captions:
-            raise ValueError(f"{path}: image {image} has two captions, the second is entry {number}")
-        if not tokenize(row["caption"]):
-            raise ValueError(f"{path}: the caption of image {image} (entry {number}) has no words")
-        captions[image] = row["caption"]
-    missing = wanted - captions.keys()
-    if missing:
-        some = ", ".join(map(str, sorted(missing, key=str)[:3]))
-        raise ValueError(f"{path}: {len(missing)} of {len(wanted)} images have no caption, such as {some}")
-    return captions
+    return rows
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
+    whole = isinstance(value, float) and value.is_integer()
+    return whole or (isinstance(value, (int, str)) and not isinstance(value, bool))
+
+
+def _names(given: int | float | str) -> list[str]:
+    """The ids, as text, that an entry may mean: 42, 42.0, "42", "000042", "COCO_val2014_000000000042.jpg"."""
+    if not isinstance(given, str):
+        return [str(int(given))]
+    number = re.fullmatch(r"(?:.*/)?(?:COCO_[a-z]+\d{4}_)?0*(\d+)(?:\.\w+)?", given.strip())
+    return [given, given.strip(), *([number[1]] if number else [])]

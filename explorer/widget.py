@@ -12,7 +12,7 @@ import io
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import anywidget
 import numpy as np
@@ -23,10 +23,8 @@ from dataset.pictures import open_image
 from dataset.records import Record
 from decoding.trace import CaptionTrace, Choice, Exploration, grounded_objects
 from figures.attention import color_scale, overlay
-from figures.pictures import Picture, as_array, data_url
-
-if TYPE_CHECKING:
-    from models.checkpoint import Checkpoint
+from figures.pictures import Picture, as_array, data_url, listed
+from models.checkpoint import Checkpoint
 
 SIDE, SMALL, KEPT = 384, 112, 1024  # longest side in pixels: of the picture shown, a thumbnail, a picture brought along
 MOST = 8_000_000  # bytes of a picture brought along: Jupyter closes the connection at messages over 10 MB
@@ -78,10 +76,14 @@ def explore(
     """The explorer of a captioner, or of several by name, over some pictures.
 
     Comes in: what `checkpoint.load` gives; images as records (their masks can be shown), PIL pictures, uint8 arrays or
-    paths; `beside`, the name of a second captioner, shown beside the first. Raises ValueError if there is no
-    picture or no such captioner, and as `open_image` for a picture that cannot be read.
+    paths, or one of these; `beside`, the name of a second captioner, shown beside the first. Raises ValueError if there
+    is no picture or no such captioner, and as `open_image` for a picture that cannot be read.
     """
-    return Explorer(captioner if isinstance(captioner, Mapping) else {"model": captioner}, images, beside)
+    captioners = captioner if isinstance(captioner, Mapping) else {"model": captioner}
+    for one in captioners.values():
+        if not isinstance(one, Checkpoint):
+            raise ValueError(f"explore takes what checkpoint.load(folder) gives, not {type(one).__name__}")
+    return Explorer(captioners, [images] if isinstance(images, Record) else listed(images), beside)
 
 
 class Explorer(anywidget.AnyWidget):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from figures.annotations import Object, category_colors, draw_objects
-from figures.pictures import Picture, as_array, draw_outline, panels, scaled_mask, show
+from figures.pictures import Picture, as_array, draw_outline, listed, panels, scaled_mask, show
 from figures.style import GREEN, GREY, INK, ORANGE, Figure, line_count, text_width, wrap
 
 LINE, SIZE = 0.165, 8.5  # of text below pictures: inches from line to line, points
@@ -28,6 +28,7 @@ def image_grid(
     image whose outline is drawn in white, or None. Raises ValueError if the numbers differ or a mask has not the size
     of its picture.
     """
+    images = listed(images)
     for name, values in (("titles", titles), ("masks", masks)):
         if not len(images) or (values is not None and len(values) != len(images)):
             raise ValueError(f"{len(images)} pictures and {len(values or ())} {name}: there must be one per picture")
@@ -61,6 +62,7 @@ def captioned(
     (category, mask) in the same colours; masks, as in `image_grid`. Raises ValueError if the lengths differ or a mask
     has not the size of its picture.
     """
+    images = listed(images)
     if not len(images) or len(captions) != len(images):
         raise ValueError(f"{len(images)} pictures and {len(captions)} lists of captions: there must be one per picture")
     if named is not None and [len(said) for said in named] != [len(said) for said in captions]:

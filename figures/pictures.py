@@ -7,6 +7,7 @@ Comes in: PIL images or uint8 arrays (H, W, 3); masks, bool (H, W). Goes out: ui
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from dataset.pictures import upright
 from figures.style import Figure
 
 Picture = Image.Image | np.ndarray
@@ -22,19 +24,28 @@ Picture = Image.Image | np.ndarray
 def as_array(image: Picture, longest: int | None = None) -> np.ndarray:
     """A picture as uint8 (H, W, 3), scaled to `longest` pixels on its longest side, or as it is."""
     if not isinstance(image, Image.Image):
+        known = "a picture must be a PIL image or a uint8 array (H, W, 3)"
+        if isinstance(image, str | Path | bytes) or not hasattr(image, "__array__"):
+            raise ValueError(f"{known}, not {type(image).__name__}; open a file with open_image")
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
-                f"a picture must be a PIL image or a uint8 array (H, W, 3), not {image.dtype} {image.shape}; "
-                "turn a tensor (3, H, W) with .permute(1, 2, 0)"
+                f"{known}, not {image.dtype} {image.shape}; turn a tensor (3, H, W) with .permute(1, 2, 0), and "
+                "numbers from 0 to 1 with (255 * x).astype(np.uint8)"
             )
         image = Image.fromarray(image)
-    image = image.convert("RGB")
+    image = upright(image)
     if longest and max(image.size) != longest:
         scale = longest / max(image.size)
         width, height = (max(1, round(side * scale)) for side in image.size)
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image)
+
+
+def listed(images: Picture | Sequence) -> list:
+    """Pictures as a list, also where there is but one."""
+    one = isinstance(images, Image.Image | str | Path) or (isinstance(images, np.ndarray) and images.ndim < 4)
+    return [images] if one else list(images)
 
 
 def data_url(picture: np.ndarray, quality: int = 90) -> str:

@@ -5,18 +5,25 @@ which `figure.savefig("name.png")` keeps. Knows nothing of pictures, data or mod
 """
 
 import base64
+import contextlib
 import html
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib.figure
+import regex
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from figures.fonts import families, from_the_right
 
 # After Okabe and Ito, distinct for colour-blind readers too; some a little darker, so that text in them is readable.
 INK, GREY, FAINT = "#222222", "#6f6f6f", "#d4d4d4"
@@ -33,6 +40,16 @@ class Figure(matplotlib.figure.Figure):
         """Takes width and height in inches; `alt` says what somebody who cannot see the figure should know."""
         super().__init__(figsize=(width, height), dpi=DPI, facecolor="white")
         self.alt = alt
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw everything, each text in fonts that have its letters; Matplotlib calls this."""
+        for axis in (axis for axes in self.axes if axes.axison for axis in (axes.xaxis, axes.yaxis)):
+            axis.get_ticklabels()  # writes them
+        for text in self.findobj(Text):
+            if isinstance(text, Text) and not text.get_text().isascii():
+                text.set_fontfamily(families(text.get_text()))
+        with _no_glyph_warnings():
+            super().draw(renderer)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         kind, data = "image/png", self.encoded(pil_kwargs={"optimize": True})
@@ -89,7 +106,17 @@ class Figure(matplotlib.figure.Figure):
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """The width in inches of `text` at `size` points."""
-    return _ruler.get_text_width_height_descent(text, FontProperties(size=size, weight=weight), False)[0] / DPI
+    font = FontProperties(family=None if text.isascii() else families(text), size=size, weight=weight)
+    with _no_glyph_warnings():
+        return _ruler.get_text_width_height_descent(text, font, False)[0] / DPI
+
+
+@contextlib.contextmanager
+def _no_glyph_warnings() -> Iterator[None]:
+    """Inside, Matplotlib does not warn of each letter that no font has: `families` has said it in a sentence."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        yield
 
 
 def shorten(text: str, width: float, size: float) -> str:
@@ -102,18 +129,35 @@ def shorten(text: str, width: float, size: float) -> str:
 
 
 def wrap(text: str, width: float, size: float) -> list[tuple[str, float, int]]:
-    """Break a text into lines of `width` inches: for each word the word, its x in inches and its line, from 0."""
+    """Break a text into lines of `width` inches: for each word the word, its x in inches and its line, from 0.
+
+    A paragraph in Arabic or Hebrew begins at the right. A long word is shortened; in another script than the Latin it
+    may be a whole sentence, without spaces, and is broken.
+    """
     placed: list[tuple[str, float, int]] = []
     line = -1
     for paragraph in text.split("\n"):
-        before, line = "", line + 1
-        for word in paragraph.split():
-            word = shorten(word, width, size)
+        before, line, first = "", line + 1, len(placed)
+        for word in (piece for whole in paragraph.split() for piece in _pieces(whole, width, size)):
             if before and text_width(before + word, size) > width:
                 before, line = "", line + 1
             placed.append((word, text_width(before + word, size) - text_width(word, size), line))
             before += word + " "
+        if from_the_right(paragraph):
+            placed[first:] = [(word, width - x - text_width(word, size), row) for word, x, row in placed[first:]]
     return placed
+
+
+def _pieces(word: str, width: float, size: float) -> list[str]:
+    """A word as it fits into a line: itself, shortened, or in pieces."""
+    if word.isascii():
+        return [shorten(word, width, size)]
+    pieces = [""]
+    for letter in regex.findall(r"\X", word):  # with its marks
+        if pieces[-1] and text_width(pieces[-1] + letter, size) > width:
+            pieces.append("")
+        pieces[-1] += letter
+    return pieces
 
 
 def line_count(words: Sequence[tuple[str, float, int]]) -> int:

@@ -21,6 +21,7 @@ from safetensors.torch import save as to_bytes
 
 from dataset import files
 from model import Captioner, EncoderCNN
+from models import foreign
 from models.decoders import build
 from models.hub import MissingPackage, fetch
 from vocabulary import Vocabulary
@@ -139,12 +140,13 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
 def _read_config(folder: Path) -> dict[str, Any]:
     """config.json of a checkpoint that is complete and of this version; errors as `load`'s."""
     if folder.is_file():
-        advice = "unpack it first" if folder.suffix == ".zip" else f"did you mean {folder.parent}?"
-        raise ValueError(f"{folder} is a file, a checkpoint is a folder: {advice}")
+        raise ValueError(foreign.describe_file(folder, FILES))
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no checkpoint at {folder}: train one with 2_Training.ipynb or python -m scripts.train"
         )
+    if not foreign.is_complete(folder, FILES) and (other := foreign.describe_folder(folder, FILES)):
+        raise ValueError(other)
     path = folder / "config.json"
     strange = f"{path} is not a checkpoint's config: copy or train it again"
     if path.is_file():

@@ -39,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     if options.results:
         stem = Path(options.results).with_suffix("")
         records = load_records(options.dataset, options.split, missing="keep")[: options.limit]
-        captions = results.load(options.results, (record.image_id for record in records), more=part)
-        captioned = Captioned(records, captions)
+        ids = [record.image_id for record in records]
+        captions = results.load(options.results, ids, more=part, partial=options.partial)
+        captioned = Captioned([record for record in records if record.image_id in captions], captions)
     else:
         stem = Path(options.out or options.checkpoint[0].replace("hf:", "runs/hf/")) / f"captions-{options.split}"
         captioned, scores = caption(options, Path(f"{stem}.json"))
@@ -49,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     for name, value in scores.items():
         margin = f" ± {with_margins[name].margin:.3f}" if name in with_margins else ""
         print(f"{name:22} {value:.3f}{margin}" if isinstance(value, float) else f"{name:22} {value}")
+    if len(captioned.captions) == 1:
+        print("CIDEr-D of a single image is 0, whatever its caption: it weighs words by how few of the images they fit")
     if options.against:
+        part = part or options.partial
         others = metrics.tokenized(results.load(options.against, captioned.captions, more=part))
         other = metrics.statistics(others, captioned.references)
         print(f"against {options.against}:")
@@ -88,6 +92,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint", nargs="+", default=["runs/sample/model"], help="folders; several caption as an ensemble")
     add("--results", metavar="FILE", help="measure these captions (COCO's results JSON), no model")
+    add("--partial", action="store_true", help="with --results: score the images of the split that the file captions")
     add("--against", metavar="FILE", help="other captions of the same images: does the difference mean anything?")
     add("--dataset", help="default: the one it was trained on")
     add("--split", default="val", help='default: val; "held-out": what scripts.train --hold-out kept apart')
@@ -114,6 +119,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.results and not options.dataset:
         parser.error("--results needs --dataset: whose references?")
+    if options.partial and not options.results:
+        parser.error("--partial is for --results: whose captions?")
     if options.consensus and (options.num_beams == 1 or options.temperature is not None):
         parser.error("--consensus chooses among what a beam finds: leave out --temperature and --num-beams 1")
     return options

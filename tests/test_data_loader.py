@@ -134,7 +134,11 @@ def test_a_batchs_loss_does_not_change_when_padding_is_added(records, vocabulary
 def test_captions_are_cut_at_max_words(records, vocabulary):
     loader = get_loader(records["val"], vocabulary, transform=Transform(16), max_words=3)
     lengths = torch.cat([batch.lengths for batch in loader])
-    assert set(lengths.tolist()) == {4}  # three words and <end>
+    assert set(lengths.tolist()) == {3}  # no <end>: they go on
+    assert all(vocabulary.end not in batch.targets for batch in loader)
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"max_words must be at least 1, not {wrong}"):
+            get_loader(records["val"], vocabulary, transform=Transform(16), max_words=wrong)
 
 
 # --- batches

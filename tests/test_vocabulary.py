@@ -100,10 +100,12 @@ def test_encode_and_decode():
     assert vocabulary.encode("") == vocabulary.encode("...") == [1, 2] and vocabulary.decode([1, 2]) == ""
 
 
-def test_max_words_cuts_the_words_and_keeps_the_end():
+def test_a_caption_that_is_cut_does_not_end_where_it_is_cut():
     vocabulary = Vocabulary(CAPTIONS)
     assert vocabulary.decode(vocabulary.encode("a dog runs", max_words=2)) == "a dog"
-    assert vocabulary.encode("a dog runs", max_words=2)[-1] == vocabulary.end
+    assert vocabulary.encode("a dog runs", max_words=2) == [1, vocabulary["a"], vocabulary["dog"]]
+    assert vocabulary.encode(["a", "dog", "runs"], max_words=1) == [1, vocabulary["a"]]
+    assert vocabulary.encode("a dog runs.", max_words=3)[-1] == vocabulary.end
     assert vocabulary.encode("a dog", max_words=2) == vocabulary.encode("a dog")
 
 
@@ -217,7 +219,7 @@ AWKWARD = [
     *(f"a dog {word} run" for word in ("cannot", "gimme", "gonna", "gotta", "lemme", "wanna")),
     "dog " * 30 + "end.",
 ]
-TOKENS_OF_VERSION = {1: "fc4a88b6ad090470", 2: "ddddbdc955f2c34b"}
+TOKENS_OF_VERSION = {1: "fc4a88b6ad090470", 2: "ddddbdc955f2c34b", 3: "5cff374c8459e55c"}
 
 
 def test_whoever_changes_the_tokens_raises_the_version():

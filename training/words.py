@@ -52,7 +52,7 @@ def describe_words(vocabulary: Vocabulary, splits: Mapping[str, Sequence[Record]
     if max(unknown.values()) > MANY:
         told += "\nwarning: the model will learn to say <unk>: lower --threshold, or bring more captions"
     if max(cut.values()) > MANY:
-        told += f"\nwarning: the model will learn to stop in mid-sentence: --caption-words {longest} cuts none"
+        told += f"\nwarning: the model will not see how they end: --caption-words {longest} cuts none"
     return told
 
 

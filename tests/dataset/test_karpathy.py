@@ -42,6 +42,7 @@ def test_karpathy_decides_the_splits_of_flickr(tmp_path):
     karpathy(folder, [images[0] | {"sentences": sentences(" ")}])
     with pytest.raises(ValueError, match=r"dataset_flickr8k\.json: image 0 has an empty caption"):
         load_records(folder)
+    karpathy(folder, images)
     shutil.rmtree(folder / "images")
     with pytest.raises(FileNotFoundError, match="No folder of images at"):
         load_records(folder)

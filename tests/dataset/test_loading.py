@@ -134,3 +134,15 @@ def test_backslashes_in_names_are_read_as_slashes(tmp_path, name):
     for folder in three_layouts(tmp_path, [name]):
         add_files(folder, [name.replace("\\", "/")])
         assert [open_image(record.path).size for record in load_records(folder)] == [(4, 4)]
+
+
+def test_captions_are_read_without_a_folder_of_images(tmp_path):
+    """As for scores; whoever wants the pictures is told where they were looked for."""
+    for folder in three_layouts(tmp_path, ["1.png", "2.png"]):
+        images = folder / ("train" if folder.name == "coco" else "images")
+        images.rmdir()
+        assert [record.captions for record in load_records(folder, missing="keep")] == [("a shape",)] * 2
+        told = "2 of 2 images are missing" if folder.name == "table" else f"No folder of images at .*{images.name}: put"
+        for missing in ("stop", "skip"):
+            with pytest.raises(FileNotFoundError, match=told):
+                load_records(folder, missing=missing)

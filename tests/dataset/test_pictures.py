@@ -10,8 +10,10 @@ import pillow_heif
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
+from data_loader import Transform
 from dataset import pictures
-from dataset.pictures import open_image
+from dataset.pictures import open_image, upright
+from figures.pictures import as_array
 
 
 def test_every_kind_of_picture_becomes_rgb(tmp_path):
@@ -62,6 +64,48 @@ def test_exif_rotation_is_carried_out(tmp_path, orientation):
     assert np.array_equal(open_image(tmp_path / "turned.png"), expected)
 
 
+@pytest.mark.parametrize("name", ["turned.jpg", "turned.png", "turned.tif", "turned.webp"])
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_a_picture_that_pillow_opened_is_turned_once_wherever_it_is_given(tmp_path, name, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.linear_gradient("L").resize((40, 24)).convert("RGB").save(tmp_path / name, exif=exif)
+    expected = np.asarray(open_image(tmp_path / name))
+    assert expected.shape[:2] == ((24, 40) if orientation == 1 else (40, 24))
+    for _ in range(2):
+        with Image.open(tmp_path / name) as opened:
+            for picture in (opened, opened.copy(), open_image(tmp_path / name), upright(upright(opened))):
+                assert np.array_equal(upright(picture), expected) and np.array_equal(as_array(picture), expected)
+                assert np.array_equal(Transform(16)(picture), Transform(16)(Image.fromarray(expected)))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            "https://example.org/dog.jpg",
+            r"https://example\.org/dog\.jpg is an address, not a file: download",
+        ),
+        (Path("http://example.org/dog.jpg"), "is an address, not a file"),
+        (Path("."), "is a folder: name a picture in it"),
+        (Image.new("RGB", (4, 4)), "opens a file by its path, Image is none"),
+        (np.zeros((4, 4, 3), np.uint8), "opens a file by its path, ndarray is none"),
+        (None, "opens a file by its path, NoneType is none"),
+    ],
+)
+def test_what_is_no_path_of_a_file_is_answered_in_a_sentence(given, sentence):
+    with pytest.raises(ValueError, match=sentence) as told:
+        open_image(given)
+    assert len(str(told.value)) < 200
+
+
+def test_a_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    Image.new("RGB", (5, 4)).save(tmp_path / "dog.png")
+    assert open_image("~/dog.png").size == (5, 4)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("entries", "size"),
@@ -98,7 +142,7 @@ def test_what_is_not_a_whole_picture_is_refused(tmp_path, monkeypatch):
     (tmp_path / "page.jpg").write_text("<html>404</html>")
     with pytest.raises(ValueError, match=r"page\.jpg cannot be read as an image"):
         open_image(tmp_path / "page.jpg")
-    with pytest.raises(ValueError, match="cannot be read as an image"):
+    with pytest.raises(ValueError, match="is a folder: name a picture in it"):
         open_image(tmp_path)
     Image.fromarray(noise).save(tmp_path / "bomb.png")
     for limit in (3000, 1000):  # Pillow warns above its limit, and stops above twice that: both are refused here

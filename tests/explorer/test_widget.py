@@ -246,6 +246,23 @@ def test_explore_says_what_is_missing(loaded, noise):
     with pytest.raises(ValueError, match="permute"):
         explore(loaded(), [np.zeros((3, 8, 8), np.uint8)])
     assert explore(loaded(), [noise, np.asarray(noise)]).names == ["model"]
+    for wrong in ("runs/sample/model", loaded().model):
+        with pytest.raises(ValueError, match=rf"what checkpoint\.load\(folder\) gives, not {type(wrong).__name__}"):
+            explore(wrong, [noise])
+
+
+def test_one_picture_is_explored_whatever_it_is(loaded, noise, records, tmp_path):
+    noise.save(tmp_path / "noise.png")
+    for one in (noise, np.asarray(noise), tmp_path / "noise.png", str(tmp_path / "noise.png")):
+        explorer = explore(loaded(), one)
+        assert len(explorer.thumbnails) == 1 and np.asarray(shown(explorer.picture["src"])).shape == (256, 384, 3)
+    assert explore(loaded(), records["val"][0]).picture["said"] == records["val"][0].captions[0]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation
+    noise.save(tmp_path / "turned.png", exif=exif)
+    assert shown(explore(loaded(), Image.open(tmp_path / "turned.png")).picture["src"]).shape == (384, 256, 3)
+    with pytest.raises(ValueError, match="is an address, not a file: download the picture first"):
+        explore(loaded(), "https://example.org/dog.jpg")
 
 
 # ------------------------------------------------------------------------------------------------------- what it costs

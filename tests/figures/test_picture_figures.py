@@ -50,3 +50,24 @@ def test_a_data_url_holds_the_picture(picture):
     kind, data = data_url(np.asarray(picture)).split(";base64,")
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), int)
     assert kind == "data:image/jpeg" and abs(shown - np.asarray(picture)).mean() < 2
+
+
+def test_one_picture_is_shown_where_several_are_expected(picture, texts):
+    for one in (picture, np.asarray(picture)):
+        assert len(image_grid(one, ["a ball"]).axes) == 1
+        assert texts(captioned(one, [["a ball"]])) == texts(captioned([one], [["a ball"]]))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("dog.jpg", "not str; open a file with open_image"),
+        (b"\xff\xd8", "not bytes; open a file with open_image"),
+        ([[0, 1]], "not list; open"),
+        (np.ones((4, 4, 3)), r"not float64 \(4, 4, 3\); .* numbers from 0 to 1 with"),
+        (np.ones((3, 4, 4), np.uint8), r"not uint8 \(3, 4, 4\); turn a tensor \(3, H, W\) with \.permute"),
+    ],
+)
+def test_what_is_no_picture_is_answered_in_a_sentence(given, sentence):
+    with pytest.raises(ValueError, match=f"a picture must be a PIL image or a uint8 array .*, {sentence}"):
+        as_array(given)

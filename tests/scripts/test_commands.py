@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,9 @@ def test_an_evaluation_needs_no_training_pictures_and_no_sizes_and_keeps_its_cap
     content["images"] = [image | {"width": None, "height": None} for image in content["images"]]
     captions.write_text(json.dumps(content))
     scores = evaluate.main(["--checkpoint", str(run)])
-    assert "CHAIR-i" in scores and "copied from training" not in scores
+    assert "CHAIR-i" in scores and "copied from training" in scores  # what it learned from is text
+    (folder / "data/sample/annotations/captions_train.json").unlink()
+    assert "copied from training" not in evaluate.main(["--checkpoint", str(run)])
     captions.write_text(known)
     content = json.loads(instances.read_text())
     content["annotations"] = [thing | {"segmentation": "polygon"} for thing in content["annotations"]]
@@ -147,8 +150,28 @@ def test_captions_are_measured_without_the_pictures(folder, capsys):
         record.path.unlink()
     scores = evaluate.main(["--dataset", "sample", "--results", str(folder / "people.json")])
     assert scores["BLEU-1"] == pytest.approx(1)
+    shutil.rmtree(folder / "data/sample/val")
+    assert evaluate.main(["--dataset", "sample", "--results", str(folder / "people.json")]) == scores
     page = (folder / "people.html").read_text()
     assert records[0].captions[0] in page and "<img" not in page
+
+
+def test_part_of_a_split_and_a_single_image_are_scored_and_that_is_said(folder, capsys):
+    records = load_records("sample", "val")
+    results.save("whole.json", {r.image_id: r.captions[0] for r in records})
+    results.save("part.json", {str(r.image_id): r.captions[0] for r in records[:2]})
+    how = ["--dataset", "sample", "--results", "part.json"]
+    with pytest.raises(ValueError, match=r"1 of 3 images have no caption, .*; --partial scores the others"):
+        evaluate.main(how)
+    scores = evaluate.main([*how, "--partial", "--against", "whole.json"])
+    out = capsys.readouterr().out
+    assert "part.json: scored on the 2 of 3 images that it captions" in out and "single image" not in out
+    assert scores["CIDEr-D"] > 0 and out.count("no difference") == 6
+    alone = evaluate.main([*how, "--partial", "--limit", "1"])
+    assert alone["CIDEr-D"] == 0 and "CIDEr-D of a single image is 0, whatever its caption" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        evaluate.main(["--partial"])
+    assert "--partial is for --results" in capsys.readouterr().err
 
 
 def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):

@@ -52,7 +52,7 @@ def test_what_is_unknown_and_what_is_cut_is_said():
     assert told.splitlines() == [
         "words that are <unk>: 17.6% of train, 40.0% of val; captions cut at 5 words: 10.0% of train, 0.0% of val",
         "warning: the model will learn to say <unk>: lower --threshold, or bring more captions",
-        "warning: the model will learn to stop in mid-sentence: --caption-words 7 cuts none",
+        "warning: the model will not see how they end: --caption-words 7 cuts none",
     ]
     assert "warning" not in describe_words(Vocabulary(["a dog runs"]), {"train": train[:9]}, 3)
     assert "warning" not in describe_words(Vocabulary(["a dog runs"]), {"train": train[:9] * 4 + val[1:]}, 3)
