@@ -6,6 +6,7 @@ they are the plain ones, and so are the results but for rounding. docs/PERFORMAN
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
@@ -47,9 +48,24 @@ def additive_scores(self: AdditiveAttention, query: Tensor, keys: Tensor) -> Ten
         return AdditiveAttention.scores(self, query, keys)  # there a pass over memory less does not pay for the sums
     if torch.is_grad_enabled():
         return AdditiveScores.apply(query, keys, v)
+    kernel = AdditiveScores.apply if query.shape[1] == 1 else scores_of_beams
     few = max(1, 2**18 // (query.shape[1] * keys[0].numel()))  # pictures at a time stay in the processor's cache
     pairs = zip(query.split(few), keys.split(few), strict=True)
-    return torch.cat([AdditiveScores.apply(*pair, v) for pair in pairs])
+    return torch.cat([kernel(*pair, v) for pair in pairs])
+
+
+def scores_of_beams(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+    """As `AdditiveScores`, without a gradient: tanh(k + q) = 1 - 2 / (1 + e^2k e^2q).
+
+    An exponential for each key and each query, and none for their sums: those are K times as many as the keys. It is
+    computed in float32 at least, which is sooner than in bfloat16, as that is converted to and fro at every pass.
+    """
+    kind = torch.promote_types(keys.dtype, torch.float32)
+    # where a product overflows or vanishes, tanh is 1 or -1 to the last digit; the factors alone must do neither
+    of_query, of_keys = (x.to(kind).clamp(-40, 40).mul_(2 / math.log(2)).exp2_() for x in (query, keys))
+    s = torch.addcmul(of_keys.new_ones(()), of_query.unsqueeze(2), of_keys.unsqueeze(1)).reciprocal_()
+    v = v.to(kind)
+    return (v.sum() - 2 * (s @ v)).to(keys.dtype)
 
 
 class AdditiveScores(torch.autograd.Function):

@@ -84,6 +84,19 @@ def test_additive_scores_are_the_plain_formula_in_value_and_gradient():
             torch.testing.assert_close(a, b)
 
 
+def test_scores_of_beams_stay_right_where_tanh_is_one():
+    attention = AdditiveAttention(7, 4)
+    query, keys = (
+        torch.tensor([-200.0, -30, 0.3, 200]).view(1, 4, 1),
+        torch.tensor([-300.0, -1, 29.5, 60]).view(1, 4, 1),
+    )
+    query, keys = query.expand(1, 4, 4), keys.expand(1, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(additive_scores(attention, query, keys), attention.scores(query, keys))
+        low, exact = query.bfloat16(), attention.scores(query, keys).bfloat16()
+        torch.testing.assert_close(additive_scores(attention, low, keys.bfloat16()), exact, rtol=0.02, atol=0.02)
+
+
 def test_a_product_over_time_is_the_plain_product_in_value_and_gradient():
     torch.manual_seed(0)
     weight, bias = torch.randn(6, 6).double().requires_grad_(), torch.randn(6).double().requires_grad_()
