@@ -88,13 +88,13 @@ class Rules:
             forced[:, prefix[said]] = logprobs[:, prefix[said]]
             return forced
         end = logprobs[:, END].clone()
-        logprobs[:, list(self.banned)] = -torch.inf
+        banned = torch.tensor(self.banned, dtype=torch.long).to(logprobs.device, non_blocking=True)
+        logprobs.index_fill_(1, banned, -torch.inf)
         if said < self.min_length:
             logprobs[:, END] = -torch.inf
         if 0 < self.no_repeat_ngram_size <= said:
             self._forbid_repeats(logprobs, generated)
-        nothing_left = logprobs.amax(-1) == -torch.inf
-        logprobs[nothing_left, END] = end[nothing_left]
+        logprobs[:, END] = torch.where(logprobs.amax(-1) == -torch.inf, end, logprobs[:, END])  # nothing else is left
         return logprobs
 
     def _forbid_repeats(self, logprobs: Tensor, generated: Tensor) -> None:
@@ -102,8 +102,9 @@ class Rules:
         n = self.no_repeat_ngram_size
         ngrams = generated.unfold(1, n, 1)  # (B, t - n + 1, n)
         last_words = generated[:, generated.shape[1] - n + 1 :].unsqueeze(1)  # (B, 1, n - 1)
-        rows, places = (ngrams[..., :-1] == last_words).all(-1).nonzero(as_tuple=True)
-        logprobs[rows, ngrams[rows, places, -1]] = -torch.inf
+        said_again = (ngrams[..., :-1] == last_words).all(-1)  # (B, t - n + 1)
+        limits = torch.full(said_again.shape, torch.inf, device=logprobs.device).masked_fill(said_again, -torch.inf)
+        logprobs.scatter_reduce_(1, ngrams[..., -1], limits, "amin")
 
 
 # ------------------------------------------------------------------------------------------------- one word at a time
