@@ -61,7 +61,8 @@ def scores_of_beams(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
     computed in float32 at least, which is sooner than in bfloat16, as that is converted to and fro at every pass.
     """
     kind = torch.promote_types(keys.dtype, torch.float32)
-    # where a product overflows or vanishes, tanh is 1 or -1 to the last digit; the factors alone must do neither
+    # where a product overflows or vanishes, tanh is 1 or -1 to the last digit; the factors alone must do neither, so
+    # what is beyond 40 counts as 40: wrong only for a key and a query that are both so large and all but cancel
     of_query, of_keys = (x.to(kind).clamp(-40, 40).mul_(2 / math.log(2)).exp2_() for x in (query, keys))
     s = torch.addcmul(of_keys.new_ones(()), of_query.unsqueeze(2), of_keys.unsqueeze(1)).reciprocal_()
     v = v.to(kind)
