@@ -1,11 +1,13 @@
 """The loops of model.py with hand-written gradients: the same values, sooner.
 
 Comes in: a model. Inside `with kernels(model):` its additive attention and time loop are those of this page; outside
-they are the plain ones, and so are the results but for rounding. docs/PERFORMANCE.md says what each kernel is worth.
+they are the plain ones, and so are the results but for rounding. Inside `with rounded_products(model):` there is a
+little more of that. docs/PERFORMANCE.md says what each is worth.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
@@ -22,10 +24,25 @@ from models.packing import place_in_group, rows_of
 @contextmanager
 def kernels(model: nn.Module) -> Iterator[None]:
     """Inside, whatever of the model has a kernel here computes by it. May be nested."""
+    with _replaced(model, KERNELS):
+        yield
+
+
+@contextmanager
+def rounded_products(model: nn.Module) -> Iterator[None]:
+    """Inside, the model's linear layers may round what they multiply to bfloat16, or a GPU to TF32; they add up in
+    float32, and all else stays as it is. Worth it for many rows at once, on processors that multiply bfloat16 fast."""
+    with _replaced(model, ((nn.Linear, "forward", rounded_linear),)):
+        yield
+
+
+@contextmanager
+def _replaced(model: nn.Module, functions: tuple) -> Iterator[None]:
+    """Methods (class, name, function) replaced in those modules of the model that do not have their own."""
     replaced = [
         (module, name, function)
         for module in model.modules()
-        for kind, name, function in KERNELS
+        for kind, name, function in functions
         if isinstance(module, kind) and getattr(type(module), name) is getattr(kind, name) and name not in vars(module)
     ]
     for module, name, function in replaced:
@@ -35,6 +52,16 @@ def kernels(model: nn.Module) -> Iterator[None]:
     finally:
         for module, name, _ in replaced:
             delattr(module, name)
+
+
+def rounded_linear(self: nn.Linear, x: Tensor) -> Tensor:
+    """`nn.Linear.forward` by torch's "medium" precision."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        return nn.functional.linear(x, self.weight, self.bias)
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 # ------------------------------------------------------------------------------------------------ additive attention
@@ -47,9 +74,26 @@ def additive_scores(self: AdditiveAttention, query: Tensor, keys: Tensor) -> Ten
         return AdditiveAttention.scores(self, query, keys)  # there a pass over memory less does not pay for the sums
     if torch.is_grad_enabled():
         return AdditiveScores.apply(query, keys, v)
+    kernel = AdditiveScores.apply if query.shape[1] == 1 else scores_of_beams
     few = max(1, 2**18 // (query.shape[1] * keys[0].numel()))  # pictures at a time stay in the processor's cache
     pairs = zip(query.split(few), keys.split(few), strict=True)
-    return torch.cat([AdditiveScores.apply(*pair, v) for pair in pairs])
+    return torch.cat([kernel(*pair, v) for pair in pairs])
+
+
+def scores_of_beams(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+    """As `AdditiveScores`, without a gradient: tanh(k + q) = 1 - 2 / (1 + e^2k e^2q).
+
+    An exponential for each key and each query, and none for their sums: those are K times as many as the keys. It is
+    computed in float32 at least, which is sooner than in bfloat16, as that is converted to and fro at every pass.
+    """
+    kind = torch.promote_types(keys.dtype, torch.float32)
+    # Where a product overflows or vanishes, tanh is 1 or -1 to the last digit; a query's own exponential must do
+    # neither, so beyond 40 it counts as 40: wrong only for a key as large that all but cancels it.
+    of_query = query.to(kind).clamp(-40, 40).mul_(2 / math.log(2)).exp2_()
+    of_keys = (keys.to(kind) * (2 / math.log(2))).exp2_()
+    s = torch.addcmul(of_keys.new_ones(()), of_query.unsqueeze(2), of_keys.unsqueeze(1)).reciprocal_()
+    v = v.to(kind)
+    return (v.sum() - 2 * (s @ v)).to(keys.dtype)
 
 
 class AdditiveScores(torch.autograd.Function):

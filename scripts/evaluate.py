@@ -78,6 +78,7 @@ def caption(options: argparse.Namespace, file: Path) -> tuple[Captioned, Scores]
 def search_of(options: argparse.Namespace, device: torch.device) -> tuple[Search, dict[str, Any]]:
     """The search the command line asks for, and its settings."""
     rules = {"min_length": options.min_length, "no_repeat_ngram_size": options.no_repeat_ngram_size}
+    rules |= {"rounded": options.rounded}
     if options.temperature is not None:
         generator = torch.Generator(device).manual_seed(options.seed)
         return sample, rules | {"temperature": options.temperature, "top_p": options.top_p, "generator": generator}

@@ -190,7 +190,7 @@ def extract(
     with _reserved(places, wanted) as path:
         metadata = _find_or_create(path, wanted)
         pictures = ViewOfPictures(records, encoder, view, first=metadata.done)
-        loader = DataLoader(pictures, batch_size, num_workers=workers)
+        loader = DataLoader(pictures, batch_size, num_workers=workers, pin_memory=torch.cuda.is_available())
         bar = tqdm(total=len(records), initial=metadata.done, unit="image", desc="features", disable=not progress)
         device = next(encoder.buffers()).device
         encoder.eval()
@@ -262,7 +262,7 @@ def _fill(path: Path, metadata: Metadata, encoder: EncoderCNN, loader: DataLoade
     try:
         for images, errors in loader:
             done, missed = metadata.done, []
-            regions = encoder.forward_features(images.to(device)).float().half().cpu().numpy()
+            regions = encoder.forward_features(images.to(device, non_blocking=True)).float().half().cpu().numpy()
             for i, error in enumerate(errors):
                 image_id = metadata.image_ids[done + i]
                 if error and stop:

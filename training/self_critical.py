@@ -44,11 +44,13 @@ class SelfCritical:
             drawn = sample(model.decoder, model.regions(batch), num_samples=self.samples, max_length=self.max_length)
         captions = [[START, *hypothesis.ids] for hypothesis in drawn]
         rows = [captions[i : i + self.samples] for i in range(0, len(captions), self.samples)]
-        own = Batch.of(batch.image_ids, rows, batch.pixels, batch.features).to(batch.captions.device)
+        own = Batch.of(batch.image_ids, rows, batch.pixels, batch.features)
+        caption = torch.cat([torch.arange(running) for running in own.inputs.batch_sizes.tolist()])
+        better = self.advantage(own)[caption]  # while its captions are on the CPU
+        own = own.to(batch.captions.device)
         logits, _ = model(own)
         of_token = F.cross_entropy(logits.float(), own.targets, reduction="none")  # -log p
-        caption = torch.cat([torch.arange(running) for running in own.inputs.batch_sizes.tolist()])
-        better = self.advantage(own)[caption].to(of_token)
+        better = better.to(of_token.device, non_blocking=True)
         return self.weight * (better * of_token).mean()
 
     def advantage(self, own: Batch) -> Tensor:

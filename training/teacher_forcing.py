@@ -45,7 +45,7 @@ def scheduled_sampling_forward(
     looks: list[Tensor | None] = []
     for t, running in enumerate(batch.inputs.batch_sizes.tolist()):
         if t > 0:
-            coins = torch.rand(running, generator=generator).to(words.device)
+            coins = torch.rand(running, generator=generator).to(words.device, non_blocking=True)
             words = torch.where(coins < ratio, batch.captions[:running, t], scores[-1][:running].argmax(-1))
         state = tuple(s[:running] for s in state)
         logits, state, look = decoder.step(words, state, images.rows(slice(running)))

@@ -1,4 +1,4 @@
-"""Beam search over many images beside the textbook beam, one image at a time."""
+"""Beam search over many images, float32 and rounded, beside the textbook beam, one image at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from decoding.beam import beam
-from models.fast import kernels
+from models.devices import best_precision
+from models.fast import kernels, rounded_products
 from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.learning import SIZES, random_decoder
 from scripts.benchmark.table import Clock, compare
@@ -36,7 +37,7 @@ def random_regions(images: int, **sizes: int) -> Tensor:
 
 
 def decoding(clock: Clock, quick: bool) -> None:
-    """Beam 5: the textbook's, ours for one image at a time, ours for all at once."""
+    """Beam 5: the textbook's, ours for one image at a time, for all at once, and so with rounded products."""
     decoder = decided()
     images, one_by_one, textbooks = (20, 4, 1) if quick else (100, 10, 5)
     regions = random_regions(images)
@@ -53,14 +54,16 @@ def decoding(clock: Clock, quick: bool) -> None:
         with kernels(decoder):
             found["ours"] = [hypothesis.ids for hypothesis in beam(decoder, regions, **OPTIONS)]
 
-    compare(
-        f"Beam 5, show_attend_tell, float32, 14 x 14 x 2048, at most {OPTIONS['max_length']} words",
-        {"textbook beam": textbook, "ours, one image at a time": single, f"ours, {images} images at once": ours},
-        {"textbook beam": textbooks, "ours, one image at a time": one_by_one, f"ours, {images} images at once": images},
-        1 if quick else 3,
-        clock,
-        "images",
-    )
+    def rounded() -> None:
+        with kernels(decoder), rounded_products(decoder):
+            beam(decoder, regions, **OPTIONS)
+
+    tasks = {"textbook beam": textbook, "ours, one image at a time": single, f"ours, {images} images at once": ours}
+    counts = dict(zip(tasks, (textbooks, one_by_one, images), strict=True))
+    if best_precision(torch.device("cpu")) is not None:
+        tasks["the same, products in bf16"], counts["the same, products in bf16"] = rounded, images
+    title = f"Beam 5, show_attend_tell, float32, 14 x 14 x 2048, at most {OPTIONS['max_length']} words"
+    compare(title, tasks, counts, 1 if quick else 3, clock, "images")
     same = found["textbook"] == found["ours"][:textbooks] and found["single"] == found["ours"][:one_by_one]
     lengths = [len(ids) for ids in found["ours"]]
     print(f"\nthe captions are {'the same' if same else 'NOT the same'}: {min(lengths)} to {max(lengths)} words")

@@ -7,7 +7,7 @@ import torch
 from random_models import captions, decoder, features, scored
 from torch import Tensor
 
-from decoding.beam import beam, beam_search
+from decoding.beam import _highest, beam, beam_search
 from model import Decoder
 from vocabulary import END, PAD, START, UNK
 
@@ -47,6 +47,16 @@ def test_a_wide_beam_is_exhaustive_search(penalty):
             best = max(scores, key=scores.get)
             assert tuple(hypothesis.ids) == best and hypothesis.finished
             assert hypothesis.score == pytest.approx(scores[best], abs=1e-4)
+
+
+def test_the_highest_of_many_are_those_of_topk():
+    torch.manual_seed(0)
+    for columns in (1, 200, 1280, 1281, 5000):
+        scores = torch.randn(3, columns)
+        scores[:, columns // 2 :] += 2  # several of the highest in one block, and in what is no whole block
+        scores[1, 7:] = -torch.inf
+        count = min(5, columns)
+        assert torch.equal(scores.gather(1, _highest(scores, count)), scores.topk(count).values)
 
 
 @pytest.mark.parametrize("width", [2, 3, 5])

@@ -234,6 +234,13 @@ def test_every_picture_of_a_split_gets_its_caption(records, vocabulary, captione
             assert found[image_id].ids == alone.ids
 
 
+def test_rounding_the_products_hardly_changes_what_is_said(records, vocabulary, captioner):
+    loader = get_loader(records["train"], vocabulary, transform=Transform(32))
+    plain, rounded = (decode(captioner(), loader, max_length=6, rounded=rounded) for rounded in (False, True))
+    for image_id, hypothesis in plain.items():
+        assert rounded[image_id].logprobs[0] == pytest.approx(hypothesis.logprobs[0], abs=0.02)
+
+
 def test_a_search_that_fails_leaves_the_model_as_it_was(records, vocabulary, captioner):
     model = captioner(dropout=0.5, finetune=0).train()
     loader = get_loader(records["train"], vocabulary, transform=Transform(32))

@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from model import AdditiveAttention, AttentionDecoder
 from models.decoders import DECODERS
-from models.fast import OverTime, Prefixes, additive_scores, kernels
+from models.devices import best_precision
+from models.fast import OverTime, Prefixes, additive_scores, kernels, rounded_products
 
 OPTIONS = [
     *((name, {}) for name in DECODERS),
@@ -56,6 +57,18 @@ def test_kernels_are_there_inside_only_and_may_be_nested():
     assert (set(vars(decoder)), set(vars(decoder.attention))) == plain
 
 
+def test_rounded_products_are_nearly_the_same_and_there_inside_only():
+    torch.manual_seed(0)
+    linear, x = torch.nn.Linear(256, 64), torch.randn(128, 256)
+    plain = linear(x)
+    with rounded_products(linear), torch.no_grad():
+        torch.testing.assert_close(linear(x), plain, rtol=0.02, atol=0.02)
+        assert torch.get_float32_matmul_precision() == "highest"
+        if best_precision(torch.device("cpu")) is not None:
+            assert not torch.equal(linear(x), plain)
+    assert torch.equal(linear(x), plain)
+
+
 def test_a_decoder_with_another_forward_keeps_it():
     class Silent(AttentionDecoder):
         def forward(self, features, words, image_of):
@@ -82,6 +95,16 @@ def test_additive_scores_are_the_plain_formula_in_value_and_gradient():
         weight, of = torch.randn_like(plain), (query, keys, attention.v.weight)
         for a, b in zip(*(torch.autograd.grad((s * weight).sum(), of) for s in (scores, plain)), strict=True):
             torch.testing.assert_close(a, b)
+
+
+def test_scores_of_beams_stay_right_where_tanh_is_one():
+    attention = AdditiveAttention(7, 4)
+    query = torch.tensor([-39.0, -30, 0.3, 39]).view(1, 4, 1).expand(1, 4, 4)
+    keys = torch.tensor([-300.0, -1, 29.5, 60]).view(1, 4, 1).expand(1, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(additive_scores(attention, query, keys), attention.scores(query, keys))
+        low, exact = query.bfloat16(), attention.scores(query, keys).bfloat16()
+        torch.testing.assert_close(additive_scores(attention, low, keys.bfloat16()), exact, rtol=0.02, atol=0.02)
 
 
 def test_a_product_over_time_is_the_plain_product_in_value_and_gradient():
