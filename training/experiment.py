@@ -112,7 +112,7 @@ def image_source(
         path = file_of(folder, encoder, records[0].split, view)
         if part and not path.is_file():
             path = file_of(folder, encoder, f"{records[0].split}-{len(records)}", view)
-        how = {"autocast": runtime.autocast, "broken": runtime.broken, "view": view}
+        how: dict[str, Any] = {"autocast": runtime.autocast, "broken": runtime.broken, "view": view}
         features.append(extract(records, encoder, path, **how))
     return {"features": features}
 
