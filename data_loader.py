@@ -95,6 +95,8 @@ class Batch:
         if self.image_ids:
             self.inputs = pack_padded_sequence(self.captions[:, :-1], self.lengths, batch_first=True)
             self.targets = pack_padded_sequence(self.captions[:, 1:], self.lengths, batch_first=True).data
+        else:
+            self.targets = self.captions  # none
 
     @classmethod
     def of(
@@ -124,7 +126,7 @@ class Batch:
     def _each(self, move: Callable) -> Batch:
         moved = copy(self)
         for name in ("captions", "pixels", "features", "inputs", "targets"):
-            value = getattr(self, name)
+            value = getattr(self, name, None)  # a batch without pictures has no inputs
             setattr(moved, name, None if value is None else move(value))
         return moved
 
@@ -208,17 +210,23 @@ class LengthBucketSampler(Sampler[list[tuple[int, int]]]):
 
     With one caption an image the batches are pure length buckets, but for those of the pictures left over, too few of
     their length to fill one. `Loader.set_epoch` says which epoch comes next, and how many of its batches to pass over.
+
+    `share` is (this process, of how many): batches that are shuffled are those of one process, and of each this one has
+    every so manieth picture, perhaps none; in their order, they are batches of every so manieth picture of all.
     """
 
-    def __init__(self, dataset: CaptionDataset, images_per_batch: int, shuffle: bool):
+    def __init__(self, dataset: CaptionDataset, images_per_batch: int, shuffle: bool, share: tuple[int, int] = (0, 1)):
         self.dataset, self.images_per_batch, self.shuffle = dataset, images_per_batch, shuffle
+        self.own = slice(share[0], None, share[1])
+        self.in_step = shuffle and share[1] > 1  # with other processes, batch by batch
         self.epoch = self.start = 0
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.images_per_batch)
+        pictures = range(len(self.dataset))
+        return -(-len(pictures if self.shuffle else pictures[self.own]) // self.images_per_batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.arange(len(self.dataset))
+        order, own = np.arange(len(self.dataset)), self.own
         size = self.images_per_batch
         if self.shuffle:
             random = np.random.default_rng((self.dataset.seed, self.epoch))
@@ -232,10 +240,12 @@ class LengthBucketSampler(Sampler[list[tuple[int, int]]]):
             whole = [bucket[n:] for bucket, n in zip(buckets, left, strict=True)]
             rest = [bucket[:n] for bucket, n in zip(buckets, left, strict=True)]
             order = np.concatenate(whole + rest)
+        else:
+            order, own = order[own], slice(None)
         batches = [order[i : i + size] for i in range(0, len(order), size)]
         if self.shuffle:
             random.shuffle(batches)
-        yield from ([(self.epoch, int(i)) for i in batch] for batch in batches[self.start :])
+        yield from ([(self.epoch, int(i)) for i in batch[own]] for batch in batches[self.start :])
 
 
 def collate(items: Sequence[Item], kind: str = "pixels") -> Batch:
@@ -256,7 +266,10 @@ class Loader(DataLoader[Item]):
 
     Each is reported once and kept in `left_out` (image id -> what is wrong); at the end of an epoch they are counted.
     `position` is how many of the epoch's batches lie behind, those passed over and those without a picture counted.
+    A batch without a picture is served only to keep in step with other processes. `say` prints.
     """
+
+    say: Callable[[str], None] = staticmethod(partial(print, flush=True))
 
     def __init__(self, buckets: LengthBucketSampler, *, stop_at_broken: bool, **options: Any):
         super().__init__(buckets.dataset, batch_sampler=buckets, **options)
@@ -274,15 +287,15 @@ class Loader(DataLoader[Item]):
                 if self.stop_at_broken or isinstance(error, FileNotFoundError):  # a dataset that is not complete
                     raise error
                 if image_id not in self.left_out:
-                    print(f"left out: {error}", flush=True)
+                    self.say(f"left out: {error}")
                 self.left_out[image_id] = str(error)
             served, missed = served + len(batch.image_ids), missed + len(batch.broken)
-            if batch.image_ids:
+            if batch.image_ids or self.buckets.in_step:
                 yield batch
         if missed and not served and not start:
             raise ValueError(f"none of the {missed:,} pictures can be read, among them: {error}")
         if missed:
-            print(f"left out of this epoch: {missed:,} of {served + missed:,} pictures", flush=True)
+            self.say(f"left out of this epoch: {missed:,} of {served + missed:,} pictures")
 
 
 def _let_the_main_process_stop(worker: int) -> None:
@@ -304,6 +317,7 @@ def get_loader(
     workers: int = 0,
     broken: str = "skip",
     cache_dir: str | Path | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Loader:
     """A DataLoader of `Batch`: `images_per_batch` pictures with up to `captions_per_image` captions each.
 
@@ -311,8 +325,9 @@ def get_loader(
     Several `features` are so many views of the same pictures: each epoch draws one for each picture. Of captions the
     first `max_words` words are read, of longer ones no `<end>`. A picture that cannot be read is left out and reported
     ("skip"), or ends the epoch with its ValueError ("stop"); one that is missing always does, with FileNotFoundError.
-    `cache_dir` is a folder for the captions' ids, which are then read when they are needed again. Raises ValueError if
-    there are no records, or one has no caption or features.
+    `cache_dir` is a folder for the captions' ids, which are then read when they are needed again. `share` is (this
+    process, of how many): all get the same records and read their part, of shuffled batches a part of each. Raises
+    ValueError if there are no records, or one has no caption or features.
     """
     if broken not in ("skip", "stop"):
         raise ValueError(f'broken says what to do with a picture that cannot be read: "skip" or "stop", not {broken!r}')
@@ -338,7 +353,7 @@ def get_loader(
         raise ValueError(f"image {unseen.image_id} ({unseen.path}) has no features: extract those of this split")
     dataset = CaptionDataset(records, vocabulary, transform, views, captions_per_image, max_words, seed, cache_dir)
     return Loader(
-        LengthBucketSampler(dataset, images_per_batch, shuffle),
+        LengthBucketSampler(dataset, images_per_batch, shuffle, share),
         stop_at_broken=broken == "stop",
         collate_fn=partial(collate, kind="features" if views else "pixels"),
         num_workers=workers,

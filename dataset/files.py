@@ -104,6 +104,18 @@ def explained(path: str | Path) -> Iterator[None]:
         raise type(error)(f"{path} could not be written: {reason}. To go on, {advice}{kept}.") from None
 
 
+def claim(path: str | Path) -> FileLock | None:
+    """A lock on the file `path`, as `locked` has it, until it is released; None if another process has it."""
+    lock = FileLock(path)
+    with explained(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return None
+    return lock
+
+
 @contextlib.contextmanager
 def locked(path: str | Path, waiting: str) -> Iterator[None]:
     """Only one process at a time is inside, by a lock on the file `path`; others print `waiting` and wait.
@@ -111,13 +123,11 @@ def locked(path: str | Path, waiting: str) -> Iterator[None]:
     The operating system releases the lock when its holder ends, however it ends. Raises OSError as `explained` tells it
     if there can be no such file.
     """
-    lock = FileLock(path)
-    with explained(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            print(waiting, flush=True)
+    lock = claim(path)
+    if lock is None:
+        print(waiting, flush=True)
+        lock = FileLock(path)
+        with explained(path):
             lock.acquire()
     try:
         yield

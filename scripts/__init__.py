@@ -1,7 +1,11 @@
 """Thin commands: `python -m scripts.<name>`; each says what it does with `--help`."""
 
 import io
+import os
 import sys
+
+if "TORCHELASTIC_RUN_ID" in os.environ:  # every process would print DistributedDataParallel's advice; torch reads this
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 # A console that is redirected may have an encoding without these letters (Windows): a line of a log ends no training.
 for stream in (sys.stdout, sys.stderr):

@@ -5,7 +5,8 @@ the caption and how sure the model was of it, word by word. What cannot be read 
 are captioned all the same, and the exit status is 1. `--output captions.csv` (or .json) keeps them in a table.
 `--figure look.png` draws where it looked, `--figure look.gif` word after word; for the `adaptive` preset also
 look-looks.png: how much each word looked at the picture at all. A model without attention is asked by occlusion
-instead: what it needs to see for each word.
+instead: what it needs to see for each word. `torchrun --nproc-per-node 4 -m scripts.caption …` does it with four
+processes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from models import checkpoint
 from models.checkpoint import Checkpoint
 from models.devices import best_device
 from scripts.arguments import add_device, count
+from training import world
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}  # in a folder
 Row = dict[str, str | float]
@@ -43,21 +45,40 @@ def main(arguments: list[str] | None = None) -> None:
     paths, wrong = _pictures(options.pictures)
     for sentence in wrong:
         print(sentence, file=sys.stderr)
-    rows: list[Row] = []
-    for path in tqdm(paths, unit="picture", disable=None if len(paths) > 1 else True, leave=False):
-        try:
-            row = _caption(captioner, path, options)
-        except (ValueError, OSError) as error:
-            wrong.append(str(error))
-            tqdm.write(wrong[-1], file=sys.stderr)
-            continue
-        tqdm.write(f"{path.name}: {row['caption']}   (p = {row['probability']:.3f})")
-        rows.append(row)
+    own = _own(captioner, paths[slice(world.rank(), None, world.size())], options)
+    every = world.everything(own)
+    for path in paths:
+        if path not in own:  # another process captioned it
+            _say(path, every[path])
+    rows = [row for path in paths if not isinstance(row := every[path], str)]
+    wrong += [why for why in every.values() if isinstance(why, str)]
+    if world.rank() > 0:
+        return
     if options.output and rows:
         files.write(options.output, _table(rows, options.output))
         print(f"{len(rows):,} captions in {options.output}")
     if wrong:
         sys.exit(1)
+
+
+def _own(captioner: Checkpoint, paths: Sequence[Path], options: argparse.Namespace) -> dict[Path, Row | str]:
+    """The row of each picture, or why it cannot be read, said as soon as it is known."""
+    own: dict[Path, Row | str] = {}
+    for path in tqdm(paths, unit="picture", disable=None if len(paths) > 1 else True, leave=False):
+        try:
+            own[path] = _caption(captioner, path, options)
+        except (ValueError, OSError) as error:
+            own[path] = str(error)
+        _say(path, own[path])
+    return own
+
+
+def _say(path: Path, row: Row | str) -> None:
+    """A line for a picture: its caption, or why there is none."""
+    if isinstance(row, str):
+        tqdm.write(row, file=sys.stderr)
+    else:
+        tqdm.write(f"{path.name}: {row['caption']}   (p = {row['probability']:.3f})")
 
 
 def _pictures(given: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -94,7 +115,7 @@ def _caption(captioner: Checkpoint, path: Path, options: argparse.Namespace) -> 
     exploration = Exploration(captioner, picture)
     hypothesis = exploration.decode(num_beams=options.num_beams, length_penalty=options.length_penalty)
     text = captioner.vocabulary.decode(hypothesis.ids)
-    if options.figure:
+    if options.figure and world.rank() == 0:
         if not text:
             sys.exit(f"{options.checkpoint} says nothing of {path}: there is no map to draw; train it longer")
         trace, file = exploration.trace(hypothesis), Path(options.figure)
@@ -153,6 +174,7 @@ def _draw(picture: Image.Image, trace: CaptionTrace, count: int, file: Path) -> 
 
 if __name__ == "__main__":
     try:
-        main()
+        with world.joined():
+            main()
     except (ValueError, OSError) as error:
         sys.exit(str(error))

@@ -2,6 +2,7 @@
 
 Captions every image of a split once and measures: perplexity of the true captions, BLEU, ROUGE-L and CIDEr-D with 95 %
 intervals, what the captions are like, what they name that is not there, whether attention looks at what they name.
+`torchrun --nproc-per-node 4 -m scripts.evaluate …` captions with four processes.
 Several checkpoints caption together, as an ensemble. Beside the (first) checkpoint it leaves `captions-<split>.json`
 (COCO's results format), `scores-<split>.json` and `captions-<split>.html`: the best, the worst, and some by chance.
 
@@ -28,6 +29,7 @@ from models.devices import best_device, best_precision
 from scripts import scoring
 from scripts.arguments import add_device, add_java, count
 from scripts.scoring import Captioned, Captioners, Scores
+from training import world
 from training.experiment import Runtime
 
 
@@ -45,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     else:
         stem = Path(options.out or options.checkpoint[0].replace("hf:", "runs/hf/")) / f"captions-{options.split}"
         captioned, scores = caption(options, Path(f"{stem}.json"))
+    if world.rank() > 0:  # the first of several processes measures
+        return scores
     measured, with_margins = scoring.measure(captioned, options.java)
     scores |= {name: score.value for name, score in with_margins.items()} | scoring.about_objects(captioned)
     for name, value in scores.items():
@@ -129,6 +133,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 if __name__ == "__main__":
     try:
-        main()
+        with world.joined():
+            main()
     except (ValueError, OSError) as error:
         sys.exit(str(error))

@@ -1,7 +1,7 @@
 """Runs a frozen encoder once over a dataset: python -m scripts.features [--dataset flickr8k] [--encoder resnet50] …
 
 The features go to a file in `runs/<dataset>`, where scripts.train and the notebooks look for them. Goes on
-where a stopped run ended.
+where a stopped run ended. `torchrun --nproc-per-node 4 -m scripts.features …` does it with four processes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataset.loading import load_records
 from model import EncoderCNN
 from models.devices import best_device, best_precision, memory_explained
 from scripts.arguments import add_broken, add_dataset, add_device, count
+from training import world
 from training.experiment import home_of
 from training.features import extract, file_of
 from training.presets import PHOTOGRAPHS, for_dataset
@@ -69,6 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 if __name__ == "__main__":
     try:
-        main()
+        with world.joined():
+            main()
     except (ValueError, OSError) as error:
         sys.exit(str(error))

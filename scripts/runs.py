@@ -14,6 +14,7 @@ from typing import Any
 
 from figures.curves import training_curves
 from models.devices import best_device, best_precision
+from training import world
 from training.config import Config
 from training.experiment import Runtime, train_captioner
 from training.loop import History
@@ -34,7 +35,8 @@ def run(cfg: Config, folder: Path, options: argparse.Namespace, preset: str | No
         limit=options.limit,
         report=print_epoch,
     )
-    training_curves(history).savefig(folder / "curves.png")
+    if world.rank() == 0:
+        training_curves(history).savefig(folder / "curves.png")
     best, minutes = min(row["val_perplexity"] for row in history), (time.perf_counter() - began) / 60
     print(f"val perplexity {best:.3f} after {minutes:.1f} minutes; the model is in {folder}")
     return history

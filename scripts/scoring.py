@@ -28,6 +28,7 @@ from evaluation.truth import count_accuracy, relation_accuracy, truthfulness
 from model import Captioner
 from models.checkpoint import Checkpoint
 from scripts.page import captions_page
+from training import world
 from training.experiment import Runtime, home_of, image_source
 from training.features import fingerprint
 from training.loop import evaluate
@@ -98,8 +99,13 @@ class Captioners:
         train = load_records(self.dataset, "train", missing=self.runtime.missing)
         return [record for record in train if record.image_id in held]
 
-    def loader(self, records: Sequence[Record], dataset: str, part: bool, broken: str) -> Loader:
-        """Batches for all of these encoders: cached features if they are one and the same, else pictures."""
+    def loader(
+        self, records: Sequence[Record], dataset: str, part: bool, broken: str, share: tuple[int, int] = (0, 1)
+    ) -> Loader:
+        """Batches for all of these encoders: cached features if they are one and the same, else pictures.
+
+        `share` is `get_loader`'s.
+        """
         encoders = [one.model.encoder for one in self.checkpoints]
         if len({fingerprint(encoder) for encoder in encoders}) == 1:
             source = image_source(records, encoders[0], home_of(dataset), self.runtime, part=part)
@@ -114,7 +120,8 @@ class Captioners:
                 raise ValueError("these checkpoints' encoders resize pictures in different ways: no ensemble")
             source = {"transform": transforms.pop()}
         max_words = self.first.max_length - 1
-        return get_loader(records, self.vocabulary, **source, max_words=max_words, shuffle=False, broken=broken)
+        how: dict[str, Any] = {"max_words": max_words, "shuffle": False, "broken": broken, "share": share}
+        return get_loader(records, self.vocabulary, **source, **how)
 
     def consensus(self, captioned: Sequence[Record], neighbours: int) -> Consensus:
         """A search among the pictures that the first model learned from, less those that are captioned."""
@@ -140,17 +147,22 @@ class Captioners:
     ) -> tuple[Captioned, Scores]:
         """Caption a split; what only a model can be asked is measured here. Further arguments are the search's.
 
-        The captions are in `file` as soon as they are said: nothing that fails later can lose them.
+        The captions are in `file` as soon as they are said: nothing that fails later can lose them. Of several
+        processes each captions its share, and all have the captions of all.
         """
         records = self.records(split)[:limit]
-        loader = self.loader(records, self.dataset, limit is not None or split == "held-out", "stop")
+        part = limit is not None or split == "held-out"
+        loader = self.loader(records, self.dataset, part, "stop", world.share())
         if neighbours:
             search = self.consensus(records, neighbours)
         device, precision = self.runtime.device, self.runtime.autocast
         scores: Scores = {"images": len(records), "perplexity": evaluate(self.model, loader, device, precision)}
         said = decode(self.model, loader, search, max_length=max_length or self.first.max_length, **how)
+        every = world.everything(said)
+        said = {record.image_id: every[record.image_id] for record in records}
         captions = {image: self.vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
-        results.save(file, captions)
+        if world.rank() == 0:
+            results.save(file, captions)
         captioned = Captioned(records, captions)
         scores |= {"unfinished": sum(not hypothesis.finished for hypothesis in said.values()) / len(said)}
         words = self.vocabulary.words[len(SPECIALS) :]

@@ -2,7 +2,7 @@
 
 By default the preset that suits the dataset, on the drawn sample; training/presets.py has them all. The best model by
 validation perplexity is kept in `runs/<dataset>/<name>`, history and curves beside it; the same command goes on where a
-stopped run ended.
+stopped run ended. `torchrun --nproc-per-node 4 -m scripts.train …` does it with four processes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from scripts.arguments import add_dataset, add_training, parse_training
 from scripts.runs import run
+from training import world
 from training.config import Config
 from training.experiment import home_of
 from training.presets import PRESETS, for_dataset
@@ -22,7 +23,7 @@ from training.presets import PRESETS, for_dataset
 def main(arguments: Sequence[str] | None = None) -> Path:
     """Reads the command line, trains, says how good the model became; returns the run's folder."""
     options, cfg = parse(arguments)
-    folder = Path(options.run or home_of(cfg.dataset) / (options.name or options.preset or "model"))
+    folder = Path(options.folder or home_of(cfg.dataset) / (options.name or options.preset or "model"))
     run(cfg, folder, options, options.preset)
     return folder
 
@@ -41,7 +42,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     parser.add_argument(
         "--name", help="the run is kept in runs/<dataset>/<name> (default: the preset's name, or model)"
     )
-    parser.add_argument("--run", help="keep the run in this folder instead")
+    parser.add_argument("--folder", help="keep the run in this folder instead")
     add_training(parser)
     try:
         options, given = parse_training(parser, arguments)
@@ -52,6 +53,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
 
 if __name__ == "__main__":
     try:
-        main()
+        with world.joined():
+            main()
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))

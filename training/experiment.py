@@ -34,6 +34,7 @@ from models.cells import named
 from models.checkpoint import RunCheckpoint, TrainingImages
 from models.decoders import DECODERS
 from models.devices import memory_explained
+from training import world
 from training.config import Config
 from training.features import extract, file_of
 from training.loop import History, fit
@@ -111,16 +112,8 @@ def image_source(
         path = file_of(folder, encoder, records[0].split, view)
         if part and not path.is_file():
             path = file_of(folder, encoder, f"{records[0].split}-{len(records)}", view)
-        features.append(
-            extract(
-                records,
-                encoder,
-                path,
-                autocast=runtime.autocast,
-                broken=runtime.broken,
-                view=view,
-            )
-        )
+        how: dict[str, Any] = {"autocast": runtime.autocast, "broken": runtime.broken, "view": view}
+        features.append(extract(records, encoder, path, **how))
     return {"features": features}
 
 
@@ -171,9 +164,8 @@ def with_encoder_weights(
     ]
     made_of += [fingerprint(train), vocabulary.fingerprint]
     path = home_of(cfg.dataset) / f"small_cnn-{sha256(json.dumps(made_of).encode()).hexdigest()[:8]}.pth"
-    with files.locked(
-        path.with_name(f".{path.name}.lock"), f"{path}: another run pre-trains it; this one waits for it"
-    ):
+    lock = path.with_name(f".{path.name}.lock")
+    with world.first(), files.locked(lock, f"{path}: another run pre-trains it; this one waits for it"):
         if path.exists():
             print(f"{path}: an encoder pre-trained on these pictures with these settings, from before")
         else:
@@ -236,34 +228,40 @@ class Experiment:
         cfg, records = self.cfg, self.train if training else self.val
         part = self.metadata["limit"] or cfg.hold_out or (training and cfg.subset)
         home, jitter, views = home_of(cfg.dataset), cfg.jitter if training else 0.0, cfg.views if training else 1
-        return get_loader(
-            records,
-            self.vocabulary,
-            **image_source(records, encoder, home, self.runtime, jitter=jitter, views=views, part=bool(part)),
-            images_per_batch=cfg.images_per_batch,
-            captions_per_image=cfg.captions_per_image if training else 5,
-            max_words=cfg.caption_words,
-            shuffle=training,
-            seed=cfg.seed,
-            workers=self.runtime.workers,
-            broken=self.runtime.broken,
-            cache_dir=home,
-        )
+        source = image_source(records, encoder, home, self.runtime, jitter=jitter, views=views, part=bool(part))
+        with world.first():  # one of them keeps the captions' ids
+            loader = get_loader(
+                records,
+                self.vocabulary,
+                **source,
+                images_per_batch=cfg.images_per_batch,
+                captions_per_image=cfg.captions_per_image if training else 5,
+                max_words=cfg.caption_words,
+                shuffle=training,
+                seed=cfg.seed,
+                workers=self.runtime.workers,
+                broken=self.runtime.broken,
+                cache_dir=home,
+                share=world.share(),
+            )
+        loader.say = world.aloud
+        return loader
 
     def fit(self, model: Captioner, training_config: TrainingConfig, folder: Path) -> History:
         """Train one model, from features where its encoder is frozen, else from pictures; keep it in `folder`."""
         cfg, vocabulary = self.cfg, self.vocabulary
         train_loader, val_loader = (self.loader(model.encoder, training) for training in (True, False))
-        first = next(iter(val_loader))
+        first = next(iter(val_loader)) if world.rank() == 0 else None  # others may have none
 
         def report(model: Captioner, history: History) -> None:
-            hypothesis = next(iter(decode(model, [first], greedy, max_length=cfg.max_length).values()))
-            self.report(history[-1], vocabulary.decode(hypothesis.ids))
+            if first is not None:
+                hypothesis = next(iter(decode(model, [first], greedy, max_length=cfg.max_length).values()))
+                self.report(history[-1], vocabulary.decode(hypothesis.ids))
 
         references = tokenized_references({r.image_id: r.captions for r in self.val})
 
         def cider(model: Captioner) -> float:
-            said = decode(model, val_loader, greedy, max_length=cfg.max_length)
+            said = world.everything(decode(model, val_loader, greedy, max_length=cfg.max_length))
             captions = {image: vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
             return float(statistics(tokenized(captions), references).scores()["CIDEr-D"])
 
@@ -323,9 +321,10 @@ def train_captioner(cfg: Config, folder: Path, runtime: Runtime = Runtime(), **h
     """Train a captioner, keep the best in `folder`, return the history of the last stage (also in `history.json`).
 
     The decoder learns first; with `cfg.tune_epochs`, encoder and decoder then learn together. The same call goes on
-    where a stopped run ended. Further arguments, those of `prepare`: `begin_with` is a checkpoint whose weights and
-    words it begins with, `limit` takes only the first so many images of each split, `preset` is noted in the
-    checkpoint, `report` gets a row of the history after each epoch, and what the model says of a picture.
+    where a stopped run ended, also with another number of processes (training/world.py). Further arguments, those of
+    `prepare`: `begin_with` is a checkpoint whose weights and words it begins with, `limit` takes only the first so many
+    images of each split, `preset` is noted in the checkpoint, `report` gets a row of the history after each epoch, and
+    what the model says of a picture.
 
     Raises ValueError or OSError for a dataset, settings or files that do not fit, FloatingPointError if the loss is no
     longer a number.
@@ -345,5 +344,6 @@ def _train(cfg: Config, folder: Path, runtime: Runtime, how: dict[str, Any]) -> 
         print("now encoder and decoder together")
         tuning = replace(cfg.training_config(), epochs=cfg.tune_epochs, learning_rate=cfg.tune_rate)
         history = experiment.fit(unfrozen(model, experiment.cfg), tuning, folder)
-    files.write(folder / "history.json", json.dumps(history, indent=1))
+    if world.rank() == 0:
+        files.write(folder / "history.json", json.dumps(history, indent=1))
     return history

@@ -1,8 +1,9 @@
 """Pictures -> a frozen encoder, once -> features on disk, memory-mapped.
 
 Comes in: records and an encoder that does not learn. Goes out: `Features`, a mapping from image id to its regions (R,
-E), backed by one `.npy` file of float16 that is never read whole. Beside it lies a small JSON, `Metadata`, so that an
-interrupted extraction goes on. What it does not know: captions.
+E), backed by one `.npy` file of float16 that is never read whole. Beside it lies a small JSON, `Metadata`. An
+interrupted extraction goes on, and any number of processes make one file together (training/shards.py). What it does
+not know: captions.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +26,11 @@ from tqdm.auto import tqdm
 from dataset import files
 from dataset.records import Record
 from model import EncoderCNN
+from training import world
+from training.shards import ClaimedRows, Shards, create
 from training.views import ViewOfPictures
 
-MARK_EVERY = 2.0  # seconds of work that a killed run may lose: the marks name every image, and go to the disk each time
+MARK_EVERY = 2.0  # seconds of work that a killed run may lose
 
 
 @dataclass
@@ -105,7 +107,8 @@ class Features(Mapping):
         if metadata is None or not path.is_file():
             raise FileNotFoundError(f"{path}: no features here; make them with python -m scripts.features")
         if not metadata.finished:
-            raise ValueError(f"{path}: only {metadata.done} of {len(metadata.image_ids)} images are done; run it again")
+            shards = Shards(path, metadata.shape[0])
+            raise ValueError(f"{path}: only {shards.done()} of {shards.rows} images are done; run it again")
         self.broken: dict[int | str, str] = dict(metadata.broken)
         self.row = {image_id: i for i, image_id in enumerate(metadata.image_ids) if image_id not in self.broken}
         self.shape = tuple(metadata.shape[1:])
@@ -167,8 +170,8 @@ def extract(
 
     Finished features of more images than these serve as they are. Where those at `path` are of other images (other ids,
     or files of other sizes) or of another encoder, these get a file beside it, named by a digest of what they are of;
-    with `replace` they take its place. Of several processes one works and the others wait. A picture that cannot be
-    read is left out and reported ("skip"), or stops the run with its ValueError ("stop"); one that is missing always
+    with `replace` they take its place. Several processes share the work, started together or not. A picture that cannot
+    be read is left out and reported ("skip"), or stops the run with its ValueError ("stop"); one that is missing always
     does, with FileNotFoundError.
 
     Raises ValueError if the encoder learns, or if features are not finite in float16 or all zero; OSError if the disk
@@ -183,19 +186,27 @@ def extract(
         raise ValueError("no records to extract features from: the split is empty")
     wanted = _metadata_of(records, encoder, view)
     places = [path] if replace else [path, _beside(path, wanted)]
-    for place in places:
-        if (there := _read(place)) and there.finished and there.difference(wanted) is None:
-            print(f"{place}: the features of {len(there.image_ids):,} images, from before")
-            return Features(place)
-    with _reserved(places, wanted) as path:
-        metadata = _find_or_create(path, wanted)
-        pictures = ViewOfPictures(records, encoder, view, first=metadata.done)
-        loader = DataLoader(pictures, batch_size, num_workers=workers, pin_memory=torch.cuda.is_available())
-        bar = tqdm(total=len(records), initial=metadata.done, unit="image", desc="features", disable=not progress)
-        device = next(encoder.buffers()).device
-        encoder.eval()
-        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
-            _fill(path, metadata, encoder, loader, broken == "stop", bar)
+    with world.first():
+        for place in places:
+            if (there := _read(place)) and there.finished and there.difference(wanted) is None:
+                print(f"{place}: the features of {len(there.image_ids):,} images, from before")
+                return Features(place)
+        with _reserved(places, wanted) as path:
+            metadata, shards = _find_or_create(path, wanted), Shards(path, len(records))
+            if not metadata.finished:
+                shards.begin(metadata.done)
+    pictures = ViewOfPictures(records, encoder, view)
+    bar = tqdm(total=len(records), initial=shards.done(), unit="image", desc="features", disable=not progress)
+    device = next(encoder.buffers()).device
+    encoder.eval()
+    with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
+        while any(shards.unfinished()):
+            rows = ClaimedRows(shards, batch_size)
+            loader = DataLoader(pictures, batch_sampler=rows, num_workers=workers, pin_memory=torch.cuda.is_available())
+            _fill(shards, metadata, encoder, loader, broken, bar)
+            shards.wait()
+            bar.update(shards.done() - bar.n)
+    metadata = _finished(path, metadata, shards)
     if metadata.broken:
         print(f"{path}: {len(metadata.broken):,} of {len(records):,} pictures left out, they cannot be read")
     return Features(path)
@@ -230,11 +241,16 @@ def _reserved(places: list[Path], wanted: Metadata) -> Iterator[Path]:
     """The first of these places that holds nothing else than is wanted, or the last one, for this process alone."""
     for place in places:
         if place == places[-1] or not _holds_others(place, wanted):
-            with files.locked(place.with_name(f".{place.name}.lock"), f"{place}: another run is at it; this one waits"):
+            with files.locked(_lock_of(place), f"{place}: another run is at it; this one waits"):
                 if place == places[-1] or not _holds_others(place, wanted):  # than a moment ago
                     yield place
                     return
         print(f"{place} holds features of {_holds_others(place, wanted)}: these go to a file beside it")
+
+
+def _lock_of(path: Path) -> Path:
+    """Whoever has it may create the file at `path` or finish it."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def _holds_others(place: Path, wanted: Metadata) -> str | None:
@@ -249,40 +265,52 @@ def _find_or_create(path: Path, wanted: Metadata) -> Metadata:
     if there is not None and there.difference(wanted) is None:
         return there
     _check_room(path, wanted.shape)
-    _create_map(path, wanted.shape)
+    path.with_suffix(".json").unlink(missing_ok=True)  # wherever this is interrupted, no older marks are believed
+    create(path, wanted.shape)
     wanted.write(path)
     return wanted
 
 
-def _fill(path: Path, metadata: Metadata, encoder: EncoderCNN, loader: DataLoader, stop: bool, bar: tqdm) -> None:
-    """Write the rows that are not done yet, and mark in the metadata, every few seconds and at the end, which are."""
-    rows = _open_map(path, metadata.shape, "r+")
-    device = next(encoder.buffers()).device
+def _fill(shards: Shards, metadata: Metadata, encoder: EncoderCNN, loader: DataLoader, broken: str, bar: tqdm) -> None:
+    """Write the rows that this process claims, and mark, every few seconds and where a shard ends, which are there."""
+    rows, device = _open_map(shards.path, metadata.shape, "r"), next(encoder.buffers()).device
     marked = time.monotonic()
-    try:
-        for images, errors in loader:
-            done, missed = metadata.done, []
+    # written, not mapped: another machine may write other rows of the same page of memory
+    with open(shards.path, "r+b") as file, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(shards.leave, file)
+        for places, images, errors in loader:
+            missed, first = [], int(places[0])
             regions = encoder.forward_features(images.to(device, non_blocking=True)).float().half().cpu().numpy()
             for i, error in enumerate(errors):
-                image_id = metadata.image_ids[done + i]
-                if error and stop:
+                image_id = metadata.image_ids[first + i]
+                if error and broken == "stop":
                     raise ValueError(error)
                 if error:
-                    print(f"left out: {error}", flush=True)
+                    world.aloud(f"left out: {error}")
                     missed.append([image_id, error])
                     regions[i] = 0
                 else:
                     _check_regions(regions[i], image_id)
-            rows[done : done + len(regions)] = regions
-            metadata.done, metadata.broken = done + len(regions), metadata.broken + missed
-            if time.monotonic() - marked > MARK_EVERY:
-                rows.flush()
-                metadata.write(path)
+            file.seek(rows.offset + first * rows[0].nbytes)
+            file.write(regions.tobytes())
+            if shards.made(first, len(regions), missed) or time.monotonic() - marked > MARK_EVERY:
+                shards.mark(file)
                 marked = time.monotonic()
             bar.update(len(regions))
-    finally:
-        rows.flush()
-        metadata.write(path)
+
+
+def _finished(path: Path, wanted: Metadata, shards: Shards) -> Metadata:
+    """The metadata of a file whose rows are all made; the first process that sees it writes them."""
+    with files.locked(_lock_of(path), f"{path}: another run is at it; this one waits"):
+        metadata = _read(path)
+        if metadata is None or metadata.difference(wanted) or shards.replaced:
+            raise ValueError(f"{path} was replaced meanwhile by another run: run this one again")
+        if not metadata.finished:
+            metadata.broken += shards.notes_of_all()
+            metadata.done = len(metadata.image_ids)
+            metadata.write(path)
+        shards.finish()
+    return metadata
 
 
 def _check_regions(regions: np.ndarray, image_id: int | str) -> None:
@@ -303,18 +331,6 @@ def _check_room(path: Path, shape: Sequence[int]) -> None:
         raise OSError(
             f"{path} needs {size / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free: make room or choose grid=…"
         )
-
-
-def _create_map(path: Path, shape: Sequence[int]) -> None:
-    """An empty map in its full size; wherever this is interrupted, no older marks are believed of newer rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").unlink(missing_ok=True)
-    half = path.with_name(path.name + ".part")
-    np.lib.format.open_memmap(half, mode="w+", dtype=np.float16, shape=tuple(shape))
-    if hasattr(os, "posix_fallocate"):  # a disk that fills up later would end the process without a word
-        with half.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, half.stat().st_size)
-    os.replace(half, path)
 
 
 def _open_map(path: Path, shape: Sequence[int], mode: Any) -> np.memmap:

@@ -19,6 +19,8 @@ from data_loader import Batch
 from model import Captioner
 from models.fast import kernels
 from models.modes import eval_mode
+from training import world
+from training.batch_norm import of_no_picture, share_statistics
 from training.losses import doubly_stochastic_penalty, perplexity, token_loss
 from training.optimization import TrainingConfig
 from training.run import Run, RunCheckpoint
@@ -45,7 +47,10 @@ class BatchLoader(Protocol):
 def evaluate(
     model: nn.Module, loader: Iterable[Batch], device: torch.device, autocast: torch.dtype | None = None
 ) -> float:
-    """Perplexity of the true captions of a split, with teacher forcing, in eval mode."""
+    """Perplexity of the true captions of a split, with teacher forcing, in eval mode.
+
+    Of several processes each has a loader of its own share; the perplexity is that of all.
+    """
     nll, tokens = 0.0, 0
     with eval_mode(model), kernels(model):
         for batch in loader:
@@ -54,7 +59,7 @@ def evaluate(
                 logits, _ = model(batch)
             nll += token_loss(logits, batch.targets).item()
             tokens += len(batch.targets)
-    return perplexity(nll, tokens)
+    return perplexity(world.total(nll), world.total(tokens))
 
 
 def fit(
@@ -81,14 +86,19 @@ def fit(
     that of the true words (training/self_critical.py has one); it is in neither history nor perplexity. Raises
     FloatingPointError, naming the batch's images, if loss or gradient are no longer numbers; the model then holds its
     best weights so far, or those it began with. After KeyboardInterrupt it holds the best ones, too.
+
+    Several processes (training/world.py) each call it with a loader of their own share of every batch, and learn what
+    one would: all hold the same weights and history, process 0 saves.
     """
     device = torch.device(device)
     run = Run(model, config, device, run_checkpoint)
+    share_statistics(run.model, device)
+    step_loss = world.replicated(StepLoss(run.model, config, run.coins, extra_loss, autocast))
     progress, patience = run.progress, math.inf if config.patience is None else config.patience
     try:
         while progress.epoch < config.epochs and progress.since_best < patience:
             with kernels(model):
-                train_one_epoch(run, train_loader, config, extra_loss, save_every, device, autocast)
+                train_one_epoch(run, train_loader, config, step_loss, save_every, device)
             row = _validate(run, val_loader, score, device, autocast)
             if progress.end_epoch(row, cost=-row["score"] if score else row["val_perplexity"]):
                 run.keep_best()
@@ -114,12 +124,11 @@ def train_one_epoch(
     run: Run,
     loader: BatchLoader,
     config: TrainingConfig,
-    extra_loss: ExtraLoss | None,
+    step_loss: nn.Module,
     save_every: float,
     device: torch.device,
-    autocast: torch.dtype | None,
 ) -> None:
-    """The epoch that `run.progress` is in, from its step on; leaves there what it has cost."""
+    """The epoch that `run.progress` is in, from its step on; leaves there what it has cost, over all processes."""
     progress = run.progress
     saved = time.perf_counter()
     began = saved - progress.seconds
@@ -130,18 +139,19 @@ def train_one_epoch(
     for batch in loader:
         if unchecked:  # one step later, so that the next batch was read while a GPU was at work
             _check_finite(*unchecked)
+        if not (tokens := world.total(len(batch.targets))):
+            continue  # none of its pictures can be read
         batch = batch.to(device)
         step, steps = progress.epoch * len(loader) + loader.position - 1, len(loader) * config.epochs
+        world.reseed(config.seed, step, run.coins)
         for group in run.optimizer.param_groups:
             group["lr"] = config.learning_rate * config.lr_factor((step + 1) / (steps + 1))
-        loss, batch_nll = batch_loss(run.model, batch, config, config.ratio(step / steps), run.coins, autocast)
-        if extra_loss is not None:
-            with torch.autocast(device.type, autocast, enabled=autocast is not None):
-                loss = loss + extra_loss(run.model, batch)
+        loss, batch_nll = step_loss(batch, tokens, config.ratio(step / steps))
         norm = _descend(run.optimizer, loss, config.clip)
-        unchecked = loss.detach() + norm, progress.epoch + 1, batch.image_ids
+        batch_nll = world.total(batch_nll)
+        unchecked = batch_nll + norm, progress.epoch + 1, batch.image_ids
         nll += batch_nll
-        progress.tokens += len(batch.targets)
+        progress.tokens += tokens
         progress.step = loader.position
         if time.perf_counter() - saved > save_every:
             _check_finite(*unchecked)
@@ -153,15 +163,49 @@ def train_one_epoch(
     progress.nll, progress.seconds = nll.item(), time.perf_counter() - began
 
 
+class StepLoss(nn.Module):
+    """What a step minimises, as one module: several processes average the gradients of all of it."""
+
+    def __init__(
+        self,
+        model: Captioner,
+        config: TrainingConfig,
+        coins: torch.Generator,
+        extra_loss: ExtraLoss | None = None,
+        autocast: torch.dtype | None = None,
+    ):
+        super().__init__()
+        self.model, self.config, self.coins, self.extra_loss, self.autocast = model, config, coins, extra_loss, autocast
+
+    def forward(self, batch: Batch, tokens: int, ratio: float) -> tuple[Tensor, Tensor]:
+        """This process's share of a batch of so many tokens, and how often the true word is fed -> loss, sum of -log p.
+
+        The share may be without a picture.
+        """
+        loss, nll = batch_loss(self.model, batch, tokens, self.config, ratio, self.coins, self.autocast)
+        if self.extra_loss is not None:
+            with torch.autocast(batch.captions.device.type, self.autocast, enabled=self.autocast is not None):
+                loss = loss + self.extra_loss(self.model, batch)
+        return loss, nll
+
+
 def batch_loss(
     model: Captioner,
     batch: Batch,
+    tokens: int,
     config: TrainingConfig,
     ratio: float,
     coins: torch.Generator,
     autocast: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """What a step minimises, a mean over tokens; and the plain sum of -log p over them, what perplexity is made of."""
+    """The loss of the true words, a mean over tokens; and the sum of -log p over them, what perplexity is made of.
+
+    `tokens` are those of all processes' shares of the batch; the mean of what they compute is the loss of the whole.
+    """
+    penalty_weight = config.attention_penalty and config.attention_penalty * world.weight(len(batch.captions))
+    if not batch.image_ids:
+        nothing = of_no_picture(model)
+        return nothing, nothing.detach()
     with torch.autocast(batch.captions.device.type, autocast, enabled=autocast is not None):
         if ratio < 1:
             logits, attention = scheduled_sampling_forward(model, batch, ratio, coins)
@@ -169,11 +213,11 @@ def batch_loss(
             logits, attention = model(batch)
     loss = token_loss(logits, batch.targets, config.label_smoothing)
     nll = token_loss(logits.detach(), batch.targets) if config.label_smoothing else loss.detach()
-    loss = loss / len(batch.targets)
-    if config.attention_penalty:
+    loss = loss * world.size() / tokens
+    if penalty_weight:
         if attention is None:
             raise ValueError("attention_penalty is for a decoder with attention: set it to 0")
-        loss = loss + config.attention_penalty * doubly_stochastic_penalty(attention, batch.inputs.batch_sizes)
+        loss = loss + penalty_weight * doubly_stochastic_penalty(attention, batch.inputs.batch_sizes)
     return loss, nll
 
 
@@ -189,7 +233,7 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> Ten
 def _check_finite(number: Tensor, epoch: int, image_ids: list) -> None:
     """FloatingPointError if a step's loss plus the norm of its gradient is infinite or no number."""
     if not math.isfinite(number.item()):
-        images = ", ".join(map(str, image_ids))
+        images = ", ".join(map(str, world.everything(dict.fromkeys(image_ids))))
         raise FloatingPointError(
             f"the loss is not a number in epoch {epoch}, at the images {images}: lower the learning rate"
         )

@@ -16,13 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def wide(x: Tensor) -> Tensor:
+    """Numbers that are to be added up: float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def token_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Sum of -log p(target) over L real tokens: scores (L, V), targets (L,) -> a scalar, in float32.
+    """Sum of -log p(target) over L real tokens: scores (L, V), targets (L,) -> a scalar, in float32 at least.
 
     With label `smoothing`, that share of each target is spread evenly over all words of the vocabulary (Szegedy et al.
     2016, section 7).
     """
-    return F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
+    return F.cross_entropy(wide(logits), targets, reduction="sum", label_smoothing=smoothing)
 
 
 def perplexity(nll: float, tokens: int) -> float:
@@ -39,5 +44,6 @@ def doubly_stochastic_penalty(attention: Tensor, batch_sizes: Tensor) -> Tensor:
     """
     rows = torch.arange(int(batch_sizes[0]), device=attention.device)
     caption = torch.cat([rows[:running] for running in batch_sizes.tolist()])
-    total = attention.new_zeros(len(rows), attention.shape[1], dtype=torch.float32)
-    return (1 - total.index_add(0, caption, attention.float())).square().mean()
+    attention = wide(attention)
+    total = attention.new_zeros(len(rows), attention.shape[1])
+    return (1 - total.index_add(0, caption, attention)).square().mean()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from model import Captioner
+from training import world
 from training.optimization import TrainingConfig, configure_optimizer
 
 
@@ -54,7 +55,10 @@ class Progress:
 
 
 class Run:
-    """A model that learns, with its optimizer, its random numbers and its progress; goes on where `checkpoint` ends."""
+    """A model that learns, with its optimizer, its random numbers and its progress; goes on where `checkpoint` ends.
+
+    Of several processes each reads the checkpoint, and process 0 writes it.
+    """
 
     def __init__(
         self, model: Captioner, config: TrainingConfig, device: torch.device, checkpoint: RunCheckpoint | None = None
@@ -66,6 +70,10 @@ class Run:
         self.gpus = [device] if device.type == "cuda" else []  # they draw random numbers of their own
         torch.manual_seed(config.seed)
         self._resume()
+        world.check_same(
+            (self.progress.epoch, self.progress.step),
+            "the processes find different runs to go on with: keep the run in a folder that all machines share",
+        )
         self._best = copy_of(model) if self.progress.best == math.inf else None  # None: only the checkpoint has it
 
     def _resume(self) -> None:
@@ -81,7 +89,7 @@ class Run:
 
     def save(self) -> None:
         """Everything that is needed to go on, to where the run is kept."""
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and world.rank() == 0:
             state: dict[str, Any] = {"optimizer": self.optimizer.state_dict(), "run": vars(self.progress)}
             state |= {"coins": self.coins.get_state(), "rng": torch.get_rng_state()}
             state["gpus"] = [torch.cuda.get_rng_state(gpu) for gpu in self.gpus]
@@ -90,7 +98,7 @@ class Run:
     def keep_best(self) -> None:
         """The weights as they are now are the best."""
         self._best = copy_of(self.model)
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and world.rank() == 0:
             self.checkpoint.save_best(self.model)
 
     def restore_best(self) -> None:

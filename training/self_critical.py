@@ -21,6 +21,8 @@ from data_loader import Batch
 from decoding.search import sample
 from model import Captioner
 from models.modes import eval_mode
+from training import world
+from training.losses import wide
 from vocabulary import START
 
 Reward = Callable[[int | str, Sequence[int]], float]
@@ -30,7 +32,7 @@ class SelfCritical:
     """The loss of a batch whose captions the model draws itself, `samples` of each picture, `weight` times.
 
     The mean over their words of -log p(word) * (the caption's reward - the mean reward of its siblings). Captions are
-    drawn without dropout, from torch's own random numbers.
+    drawn without dropout, from torch's own random numbers. Of several processes the means average to that of all words.
     """
 
     def __init__(self, reward: Reward, weight: float, samples: int = 5, max_length: int = 21):
@@ -40,6 +42,8 @@ class SelfCritical:
 
     def __call__(self, model: Captioner, batch: Batch) -> Tensor:
         """A batch of pictures -> a scalar; the true captions are not looked at."""
+        if not batch.image_ids:
+            return torch.zeros((), device=batch.captions.device) * world.weight(0)
         with eval_mode(model), torch.inference_mode():
             drawn = sample(model.decoder, model.regions(batch), num_samples=self.samples, max_length=self.max_length)
         captions = [[START, *hypothesis.ids] for hypothesis in drawn]
@@ -49,9 +53,9 @@ class SelfCritical:
         better = self.advantage(own)[caption]  # while its captions are on the CPU
         own = own.to(batch.captions.device)
         logits, _ = model(own)
-        of_token = F.cross_entropy(logits.float(), own.targets, reduction="none")  # -log p
-        better = better.to(of_token.device, non_blocking=True)
-        return self.weight * (better * of_token).mean()
+        of_token = F.cross_entropy(wide(logits), own.targets, reduction="none")  # -log p
+        better = better.to(of_token, non_blocking=True)
+        return self.weight * world.weight(len(own.targets)) * (better * of_token).mean()
 
     def advantage(self, own: Batch) -> Tensor:
         """How much more than its siblings each caption of a batch scored: (B,), on the CPU."""

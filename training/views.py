@@ -46,27 +46,26 @@ class RandomCropFlip:
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-class ViewOfPictures(Dataset[tuple[Tensor, str]]):
-    """The pictures from the `first` on, whole (view 0) or varied: another view, other random numbers."""
+class ViewOfPictures(Dataset[tuple[int, Tensor, str]]):
+    """The pictures, whole (view 0) or varied: another view, other random numbers."""
 
-    def __init__(self, records: Sequence[Record], encoder: Looks, view: int, first: int):
-        self.records, self.view, self.first = records, view, first
+    def __init__(self, records: Sequence[Record], encoder: Looks, view: int):
+        self.records, self.view = records, view
         self.transform: RandomCropFlip | Transform = Transform.of(encoder)
         if view:
             self.transform = RandomCropFlip(encoder.image_size, encoder.interpolation)
 
     def __len__(self) -> int:
-        return len(self.records) - self.first
+        return len(self.records)
 
-    def __getitems__(self, numbers: Sequence[int]) -> list[tuple[Tensor, str]]:
+    def __getitems__(self, numbers: Sequence[int]) -> list[tuple[int, Tensor, str]]:
         """A batch, read on all cores."""
         return in_threads(self.__getitem__, numbers)
 
-    def __getitem__(self, i: int) -> tuple[Tensor, str]:
-        """A picture; or, where it cannot be read, a black one and why."""
-        place = self.first + i
+    def __getitem__(self, place: int) -> tuple[int, Tensor, str]:
+        """Its place, a picture, and nothing; or, where it cannot be read, a black one and why."""
         try:
             picture = open_image(self.records[place].path)
-            return self.transform(picture, np.random.default_rng((self.view, place))), ""
+            return place, self.transform(picture, np.random.default_rng((self.view, place))), ""
         except ValueError as error:
-            return torch.zeros(3, self.transform.size, self.transform.size, dtype=torch.uint8), str(error)
+            return place, torch.zeros(3, self.transform.size, self.transform.size, dtype=torch.uint8), str(error)

@@ -59,14 +59,14 @@ def test_an_encoder_serves_only_what_it_was_trained_for(folder, capsys):
 
 def test_a_trial_run_and_a_namesake_leave_a_run_as_it_would_have_been(folder, capsys):
     one, other = dataset(folder / "one/photos"), dataset(folder / "other/photos", first=50)
-    clean = train.main(["--dataset", str(one), *QUICK, "--run", "clean"])
+    clean = train.main(["--dataset", str(one), *QUICK, "--folder", "clean"])
     weights = (clean / "model.safetensors").read_bytes()
     for file in Path("runs/photos").iterdir():
         file.unlink()
     train.main(["--dataset", str(one), *QUICK, "--limit", "4", "--name", "trial"])
     train.main(["--dataset", str(other), *QUICK, "--name", "other"])
     capsys.readouterr()
-    again = train.main(["--dataset", str(one), *QUICK, "--run", "again"])
+    again = train.main(["--dataset", str(one), *QUICK, "--folder", "again"])
     assert (again / "model.safetensors").read_bytes() == weights
     assert (
         "holds features of another encoder, or of one with other weights: these go to a file" in capsys.readouterr().out

@@ -2,10 +2,12 @@
 
 import copy
 import pickle
+import random
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import LONG
 from PIL import Image
 
 from data_loader import Transform, get_loader
+from dataset.loading import load_records
 from dataset.pictures import open_image
+from dataset.sample import making
 from model import EncoderCNN
 from training.features import Features, extract
 
@@ -206,27 +211,58 @@ def test_training_from_features_is_training_from_pictures(records, vocabulary, c
 
 
 TWIN = """
-import sys, torch
+import sys, time, torch
 from pathlib import Path
 from dataset.loading import load_records
 from model import EncoderCNN
+from training import shards
 from training.features import extract
 torch.manual_seed(0)
+shards.ROWS = 2
 encoder, folder = EncoderCNN("small", image_size=32, grid=2, finetune=0), Path(sys.argv[2])
 records = load_records(sys.argv[1], sys.argv[3])
+seen = []
+encoder.blocks.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])) or time.sleep(0.05))
 sys.stdin.read()
-print(len(extract(records, encoder, folder / "x.npy", progress=False)))
+print(len(extract(records, encoder, folder / "x.npy", batch_size=1, progress=False)), sum(seen))
 """
 
 
-def test_runs_at_once_make_each_features_once(tiny_coco, tmp_path):
-    splits = {"train": 6, "train ": 6, "val": 3}
-    command = [sys.executable, "-c", TWIN, str(tiny_coco), str(tmp_path / "runs")]
+def twins(dataset: Path, folder: Path, splits: list[str]) -> list[subprocess.Popen]:
+    """Processes that begin to extract at the same moment."""
+    command = [sys.executable, "-c", TWIN, str(dataset), str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path(__file__).parents[2]}
-    runs = [subprocess.Popen([*command, split.strip()], **pipes) for split in splits]
+    runs = [subprocess.Popen([*command, split], **pipes) for split in splits]
     for run in runs:
-        run.stdin.close()  # all begin
+        run.stdin.close()
+    return runs
+
+
+def test_runs_at_once_make_each_row_once(tiny_coco, tmp_path):
+    runs = twins(tiny_coco, tmp_path / "runs", ["train", "train", "val"])
     said = [run.stdout.read() for run in runs]
     assert [run.wait() for run in runs] == [0, 0, 0]
-    assert [text.splitlines()[-1] for text in said] == [str(size) for size in splits.values()]
+    found, seen = zip(*(map(int, text.splitlines()[-1].split()) for text in said), strict=True)
+    assert found == (6, 6, 3) and sum(seen) == 6 + 3
     assert sum(text.count("MB of features") for text in said) == 2 == len(list(tmp_path.glob("runs/*.npy")))
+    assert not list(tmp_path.glob("runs/.*.shards"))
+
+
+@pytest.mark.parametrize("kill", range(20 if LONG else 1))
+def test_the_shard_of_a_killed_process_goes_on(tmp_path, kill):
+    """The others, or the next run, make it; the files are those of a run that was not killed."""
+    making.make(tmp_path / "data", train=16, val=1, test=0, size=64)
+    records = load_records(tmp_path / "data", "train")
+    torch.manual_seed(0)
+    encoder = EncoderCNN("small", image_size=32, grid=2, finetune=0)
+    whole = extract(records, encoder, tmp_path / "whole.npy", batch_size=1, progress=False).path
+    first, second = twins(tmp_path / "data", tmp_path / "runs", ["train", "train"])
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/.*.shards/*.lock")) and time.monotonic() < until:
+        time.sleep(0.002)
+    time.sleep(random.Random(kill).uniform(0, 0.3))
+    first.kill()
+    assert second.wait(60) == 0 and first.wait(60) != 0
+    for suffix in (".npy", ".json"):
+        assert (tmp_path / f"runs/x{suffix}").read_bytes() == whole.with_suffix(suffix).read_bytes()
+    assert not list(tmp_path.glob("runs/.*.shards"))
