@@ -1,4 +1,4 @@
-"""Where datasets and their images lie.
+"""Where datasets and their images lie, and where runs are kept.
 
 Comes in: a dataset's name or path, and file names from annotation files. Goes out: paths that exist (folders) or that
 cannot lead out of the dataset's folder (files). It does not know what the files hold.
@@ -14,7 +14,8 @@ from unicodedata import normalize
 
 from dataset.checks import check_name, shown
 
-DATA = Path(os.environ.get("DATA", "data"))  # the one setting all paths come from
+DATA = Path(os.environ.get("DATA", "data"))  # the setting that all paths to data come from
+RUNS = Path(os.environ.get("RUNS", "runs"))  # and the one for what is made from them
 WAYS = {  # how a dataset is had
     "sample": "draw the sample with `python -m scripts.sample`",
     "coco": "fetch 5,000 of its photographs with `python -m scripts.download coco --images 5000` (1.1 GB), or all of "

@@ -31,7 +31,7 @@ def load(path: str | Path, images: Iterable[Id], *, more: bool = False, partial:
 
     Raises FileNotFoundError, or a ValueError that says which image is unknown, missing, repeated or without a caption.
     """
-    rows, wanted = _read(path), set(images)
+    rows, wanted = read(path), set(images)
     of_text, captions, empty, others = {str(image): image for image in wanted}, {}, list[Id](), 0
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or not _is_id(row.get("image_id")):
@@ -65,7 +65,8 @@ def load(path: str | Path, images: Iterable[Id], *, more: bool = False, partial:
     return captions
 
 
-def _read(path: str | Path) -> list[Any]:
+def read(path: str | Path) -> list[Any]:
+    """The entries of a results file, not yet looked at; errors as `load`'s."""
     try:
         rows = json.loads(Path(path).read_bytes())  # UTF-8, also with a mark, or UTF-16
     except FileNotFoundError:

@@ -19,7 +19,9 @@ from typing import Any
 
 import torch
 
+from dataset import files
 from dataset.loading import load_records
+from dataset.paths import RUNS
 from decoding.beam import beam
 from decoding.search import Search, greedy, sample
 from evaluation import metrics, official, results
@@ -36,14 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     options = parse(arguments)
     part = options.limit is not None  # then files may caption more images than are measured
     scores: Scores = {}
+    stem = _stem(options)
+    files.check_writable(stem)  # now, and not after the captions
+    if options.against:
+        results.read(options.against)
     if options.results:
-        stem = Path(options.results).with_suffix("")
         records = load_records(options.dataset, options.split, missing="keep")[: options.limit]
         ids = [record.image_id for record in records]
         captions = results.load(options.results, ids, more=part, partial=options.partial)
         captioned = Captioned([record for record in records if record.image_id in captions], captions)
     else:
-        stem = Path(options.out or options.checkpoint[0].replace("hf:", "runs/hf/")) / f"captions-{options.split}"
         captioned, scores = caption(options, Path(f"{stem}.json"))
     measured, with_margins = scoring.measure(captioned)
     scores |= {name: score.value for name, score in with_margins.items()} | scoring.about_objects(captioned)
@@ -71,6 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     return scores
 
 
+def _stem(options: argparse.Namespace) -> Path:
+    """Where captions and scores go, the end of their names still to come."""
+    if options.results:
+        return Path(options.results).with_suffix("")
+    return Path(options.out or options.checkpoint[0].replace("hf:", f"{RUNS}/hf/")) / f"captions-{options.split}"
+
+
 def caption(options: argparse.Namespace, file: Path) -> tuple[Captioned, Scores]:
     """Caption the split with the model, or the ensemble, that the command line names."""
     device = best_device(options.device)
@@ -96,7 +107,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
-    add("--checkpoint", nargs="+", default=["runs/sample/model"], help="folders; several caption as an ensemble")
+    add("--checkpoint", nargs="+", default=[str(RUNS / "sample/model")], help="folders; several caption as an ensemble")
     add("--results", metavar="FILE", help="measure these captions (COCO's results JSON), no model")
     add("--partial", action="store_true", help="with --results: score the images of the split that the file captions")
     add("--against", metavar="FILE", help="other captions of the same images: does the difference mean anything?")

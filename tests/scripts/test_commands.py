@@ -171,6 +171,20 @@ def test_part_of_a_split_and_a_single_image_are_scored_and_that_is_said(folder, 
     assert "--partial is for --results" in capsys.readouterr().err
 
 
+def test_what_can_be_known_before_the_work_is_said_before_it(folder, captioner, vocabulary, capsys):
+    Path("runs").write_text("a file")
+    with pytest.raises(OSError, match=r"model\.safetensors could not be written: Not a directory"):
+        train.main(QUICK)
+    checkpoint.save("model", captioner(), vocabulary)
+    with pytest.raises(FileNotFoundError, match=r"there are no results at nowhere\.json"):
+        evaluate.main(["--checkpoint", "model", "--against", "nowhere.json"])
+    with pytest.raises(OSError, match="could not be written: Not a directory"):
+        evaluate.main(["--checkpoint", "model", "--out", "runs/out"])
+    with pytest.raises(OSError, match="could not be written: Not a directory"):
+        caption.main(["data/sample/test", "--checkpoint", "model", "--output", "runs/captions.csv"])
+    assert capsys.readouterr().out == "" and not list(Path("model").glob("captions*"))
+
+
 def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
     how = ["--preset", "lstm", "--hold-out", "3", "--select-on", "cider"]
     folders = [str(train.main([*QUICK, *how, "--seed", "5", "--name", name])) for name in ("a", "b")]
