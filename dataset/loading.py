@@ -50,6 +50,7 @@ def load_records(
         raise ValueError(
             f"{folder} is not a dataset this course knows: it holds neither annotations/captions_<split>.json (COCO), "
             "nor dataset_*.json (Karpathy's splits), nor captions.txt, captions.csv, Flickr8k.token.txt or results.csv."
+            f"{_what_may_be_meant(folder)}"
         )
     if not records:
         raise ValueError(f"{folder} holds no image with a caption{f' in the split {split!r}' if split else ''}.")
@@ -57,6 +58,21 @@ def load_records(
     if missing != "keep":
         records = _find_images(records, folder, missing)
     return sorted(records, key=lambda r: (split_rank(r.split), isinstance(r.image_id, str), r.image_id))
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Whether a folder has a layout that is known."""
+    files = [*folder.glob("dataset*.json"), *folder.glob("annotations/captions_*.json")]
+    return bool(files) or find_table(folder) is not None
+
+
+def _what_may_be_meant(folder: Path) -> str:
+    """A hint where a dataset lies a level above or below, or a spreadsheet is there; else nothing."""
+    near = [folder.resolve().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    if meant := [str(path) for path in near if _is_dataset(path)]:
+        return f" Did you mean {' or '.join(meant[:3])}?"
+    sheets = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".xlsx", ".xls", ".ods"))
+    return f' Save {sheets[0]} as captions.csv ("CSV UTF-8"), with the header image,caption.' if sheets else ""
 
 
 def _check_distinct(records: list[Record], folder: Path) -> None:

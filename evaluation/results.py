@@ -19,7 +19,8 @@ from vocabulary import tokenize
 
 def save(path: str | Path, captions: Mapping[Id, str]) -> None:
     """Write captions as pycocotools' `loadRes` and COCO's evaluation read them, the whole file or nothing."""
-    rows = [{"image_id": image, "caption": caption} for image, caption in captions.items()]
+    ids = [image.item() if hasattr(image, "item") else image for image in captions]  # of NumPy or torch
+    rows = [{"image_id": image, "caption": caption} for image, caption in zip(ids, captions.values(), strict=True)]
     files.write(path, json.dumps(rows, ensure_ascii=False, indent=0))
 
 

@@ -76,6 +76,7 @@ def _pictures(given: Sequence[str]) -> tuple[list[Path], list[str]]:
             wrong.append(f"{name} is an address, not a file: download the picture first")
         elif path.is_dir():
             found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
+            found = [p for p in found if not p.name.startswith("._")]  # macOS's, beside each file of an archive
             wrong += (
                 [] if found else [f"{name} is a folder without pictures: name one that has them, as {name}/*/*.jpg"]
             )

@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     for name, value in scores.items():
         margin = f" ± {with_margins[name].margin:.3f}" if name in with_margins else ""
         print(f"{name:22} {value:.3f}{margin}" if isinstance(value, float) else f"{name:22} {value}")
+    if len(captioned.captions) > 1 == len(set(map(tuple, captioned.words.values()))):
+        print("warning: every picture has the same caption: a model that says it has not learned to look")
     if len(captioned.captions) == 1:
         print("CIDEr-D of a single image is 0, whatever its caption: it weighs words by how few of the images they fit")
     if options.against:

@@ -164,6 +164,10 @@ def test_part_of_a_split_and_a_single_image_are_scored_and_that_is_said(folder, 
     out = capsys.readouterr().out
     assert "part.json: scored on the 2 of 3 images that it captions" in out and "single image" not in out
     assert scores["CIDEr-D"] > 0 and out.count("no difference") == 6
+    results.save("same.json", {r.image_id: "a dog." for r in records})
+    assert "same caption" not in out
+    evaluate.main(["--dataset", "sample", "--results", "same.json"])
+    assert "warning: every picture has the same caption" in capsys.readouterr().out
     alone = evaluate.main([*how, "--partial", "--limit", "1"])
     assert alone["CIDEr-D"] == 0 and "CIDEr-D of a single image is 0, whatever its caption" in capsys.readouterr().out
     with pytest.raises(SystemExit):
