@@ -13,7 +13,7 @@ from pathlib import Path
 from dataset.checks import shown
 from dataset.coco import load_coco
 from dataset.karpathy import load_karpathy
-from dataset.paths import Listing, find, only
+from dataset.paths import SUFFIXES, Listing, find, only
 from dataset.records import Record, split_rank
 from dataset.tables import find_table, load_table
 
@@ -67,12 +67,15 @@ def _is_dataset(folder: Path) -> bool:
 
 
 def _what_may_be_meant(folder: Path) -> str:
-    """A hint where a dataset lies a level above or below, or a spreadsheet is there; else nothing."""
+    """A hint where a dataset lies a level above or below, or a table is missing; else nothing."""
     near = [folder.resolve().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
     if meant := [str(path) for path in near if _is_dataset(path)]:
         return f" Did you mean {' or '.join(meant[:3])}?"
     sheets = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".xlsx", ".xls", ".ods"))
-    return f' Save {sheets[0]} as captions.csv ("CSV UTF-8"), with the header image,caption.' if sheets else ""
+    if sheets:
+        return f' Save {sheets[0]} as captions.csv ("CSV UTF-8"), with the header image,caption.'
+    pictures = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+    return " It holds pictures alone: a captions.csv must say what they show." if pictures else ""
 
 
 def _check_distinct(records: list[Record], folder: Path) -> None:

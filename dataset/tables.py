@@ -1,10 +1,10 @@
 """A table of captions -> records: one's own pictures, and Flickr8k and Flickr30k as they are passed on.
 
 Comes in: a folder with a table, a line for each caption, and the images in `images/`, `Images/`, a folder of Flickr's
-or beside the table. The table is `captions.txt` or `captions.csv` with the header `image,caption` (or other usual names
-of these columns), CSV as a spreadsheet or pandas writes it: commas, semicolons, tabs or bars between the cells; UTF-8, or UTF-16 with its mark. Or it is
-Kaggle's Flickr30k, with `image_name`, `comment_number`, `comment`; or Flickr's own token file (flickr.py). Goes out:
-records, split by the lists beside the table, else by image.
+or beside the table. The table is `captions.txt` or `captions.csv` with the header `image,caption` (or other usual
+names), CSV as a spreadsheet or pandas writes it: commas, semicolons, tabs or bars between the cells; UTF-8, or UTF-16
+with its mark. Or it is Kaggle's Flickr30k, with `image_name`, `comment_number`, `comment`; or Flickr's own token file
+(flickr.py). Goes out: records, split by the lists beside the table, else by image.
 
 A broken row of one's own table stops the reading, as it can be mended. Of a published table, a few are named and left
 out.

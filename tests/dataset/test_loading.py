@@ -65,6 +65,13 @@ def test_a_file_or_a_folder_too_high_or_too_deep_is_answered_with_the_right_one(
             load_records(wrong)
 
 
+def test_pictures_without_a_table_are_answered_with_what_is_missing(tmp_path):
+    for name in ("dog.jpg", "cat.PNG"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"It holds pictures alone: a captions\.csv must say what they show"):
+        load_records(tmp_path)
+
+
 def test_a_spreadsheet_is_answered_with_how_to_save_it(tmp_path):
     (tmp_path / "captions.xlsx").write_bytes(b"PK")
     with pytest.raises(ValueError, match=r'Save captions\.xlsx as captions\.csv \("CSV UTF-8"\), with the header'):
