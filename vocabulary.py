@@ -220,7 +220,7 @@ class Vocabulary:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise FileNotFoundError(f"No vocabulary at {path}: build one from the training captions first.") from None
+            raise FileNotFoundError(f"No vocabulary at {path}: 1_Preliminaries.ipynb makes it.") from None
         except (ValueError, RecursionError) as error:  # broken JSON, or no text at all
             raise ValueError(f"{path} is not a vocabulary: {error}.") from None
         if not _is_vocabulary(content):

@@ -25,7 +25,7 @@ from dataset.checks import (
     read_json,
     shown,
 )
-from dataset.paths import first_folder, inside
+from dataset.paths import first_folder, inside, unnested
 from dataset.records import Instance, Record, choose_splits
 
 
@@ -41,7 +41,7 @@ def load_coco(folder: Path, split: str | None, instances: bool) -> list[Record]:
         file = folder / "annotations" / f"captions_{name}.json"
         captions = _read_annotations(file, "caption")
         objects = read_instances(folder, name) if instances else COCO()
-        images = first_folder([folder / name, folder / "images" / name])
+        images = first_folder([unnested(folder / name), unnested(folder / "images" / name)])
         for entry in captions.dataset["images"]:
             image_id = entry["id"]
             if annotations := captions.imgToAnns.get(image_id):

@@ -13,6 +13,7 @@ import glob
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ REASONS = {  # error number: what is wrong, what to do
     errno.ENOSPC: ("the disk is full", "make room and run the same again"),
     errno.EDQUOT: ("your share of the disk is used up", "make room and run the same again"),
     errno.EFBIG: ("the disk or a limit of your account takes no file of this size", "choose another disk"),
-    errno.EROFS: ("the disk is read-only", "choose a folder on another one"),
+    errno.EROFS: ("the disk is read-only", "choose a folder on another one (DATA=… and RUNS=… name them)"),
     errno.EACCES: ("you have no permission", "change the folder's permissions or choose another folder"),
     errno.EPERM: ("you have no permission", "change the folder's permissions or choose another folder"),
 }
@@ -89,6 +90,17 @@ def check_room(folder: Path, need: int, what: str) -> None:
             f"{folder}: {what} need {need / 1e9:,.2f} GB, and the disk has {free / 1e9:,.2f} GB free: make room, or "
             "set DATA to a folder on another disk"
         )
+
+
+def check_writable(path: str | Path) -> None:
+    """OSError, as `explained` tells it, if a file could not be written there: found before the work, not after it.
+
+    Nothing is left behind, neither the file nor the folders above it.
+    """
+    with explained(path):
+        above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
+        with tempfile.TemporaryFile(dir=above):
+            pass
 
 
 @contextlib.contextmanager

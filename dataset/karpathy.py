@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 from dataset.checks import check_caption, check_id, check_name, check_size, get_field, get_list, read_json, shown
 from dataset.coco import instances_of, read_instances
-from dataset.paths import first_folder, image_folders, inside
+from dataset.paths import first_folder, image_folders, inside, unnested
 from dataset.records import Record, choose_splits
 
 
@@ -37,10 +37,8 @@ def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) 
         image_id = check_id(entry["cocoid"] if "cocoid" in entry else get_field(entry, "imgid", file), file)
         name = entry.get("filepath", "") and check_name(entry["filepath"], file)
         if name not in images:
-            places = (
-                [inside(folder, f"{top}{name}", file) for top in ("", "images/")] if name else image_folders(folder)
-            )
-            images[name] = first_folder(places)
+            tops = [inside(folder, f"{top}{name}", file) for top in ("", "images/")] if name else []
+            images[name] = first_folder([*map(unnested, tops)] or image_folders(folder))
             objects[name] = read_instances(folder, name) if instances and name else COCO()
         where = f"{file}: image {shown(image_id)}"
         records.append(

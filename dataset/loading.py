@@ -13,7 +13,7 @@ from pathlib import Path
 from dataset.checks import shown
 from dataset.coco import load_coco
 from dataset.karpathy import load_karpathy
-from dataset.paths import Listing, find, only
+from dataset.paths import SUFFIXES, Listing, find, only
 from dataset.records import Record, split_rank
 from dataset.tables import find_table, load_table
 
@@ -50,6 +50,7 @@ def load_records(
         raise ValueError(
             f"{folder} is not a dataset this course knows: it holds neither annotations/captions_<split>.json (COCO), "
             "nor dataset_*.json (Karpathy's splits), nor captions.txt, captions.csv, Flickr8k.token.txt or results.csv."
+            f"{_what_may_be_meant(folder)}"
         )
     if not records:
         raise ValueError(f"{folder} holds no image with a caption{f' in the split {split!r}' if split else ''}.")
@@ -57,6 +58,24 @@ def load_records(
     if missing != "keep":
         records = _find_images(records, folder, missing)
     return sorted(records, key=lambda r: (split_rank(r.split), isinstance(r.image_id, str), r.image_id))
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Whether a folder has a layout that is known."""
+    files = [*folder.glob("dataset*.json"), *folder.glob("annotations/captions_*.json")]
+    return bool(files) or find_table(folder) is not None
+
+
+def _what_may_be_meant(folder: Path) -> str:
+    """A hint where a dataset lies a level above or below, or a table is missing; else nothing."""
+    near = [folder.resolve().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    if meant := [str(path) for path in near if _is_dataset(path)]:
+        return f" Did you mean {' or '.join(meant[:3])}?"
+    sheets = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".xlsx", ".xls", ".ods"))
+    if sheets:
+        return f' Save {sheets[0]} as captions.csv ("CSV UTF-8"), with the header image,caption.'
+    pictures = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+    return " It holds pictures alone: a captions.csv must say what they show." if pictures else ""
 
 
 def _check_distinct(records: list[Record], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where datasets and their images lie.
+"""Where datasets and their images lie, and where runs are kept.
 
 Comes in: a dataset's name or path, and file names from annotation files. Goes out: paths that exist (folders) or that
 cannot lead out of the dataset's folder (files). It does not know what the files hold.
@@ -7,21 +7,25 @@ cannot lead out of the dataset's folder (files). It does not know what the files
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from unicodedata import normalize
 
 from dataset.checks import check_name, shown
 
-DATA = Path(os.environ.get("DATA", "data"))  # the one setting all paths come from
+DATA = Path(os.environ.get("DATA", "data"))  # the setting that all paths to data come from
+RUNS = Path(os.environ.get("RUNS", "runs"))  # and the one for what is made from them
 WAYS = {  # how a dataset is had
     "sample": "draw the sample with `python -m scripts.sample`",
     "coco": "fetch 5,000 of its photographs with `python -m scripts.download coco --images 5000` (1.1 GB), or all of "
     "it with `python -m scripts.download coco` (20 GB)",
     "flickr8k": "fetch it with `python -m scripts.download flickr8k` (1.1 GB)",
 }
-IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "flickr30k_images", "flickr30k-images")
+IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k_images", "flickr30k-images")
+SUFFIXES = (".jpg", ".jpeg", ".png")  # that a table may leave out
 
 
 def find(dataset: str | Path) -> Path:
@@ -29,10 +33,21 @@ def find(dataset: str | Path) -> Path:
     for folder in (DATA / dataset, Path(dataset).expanduser()):
         if folder.is_dir():
             return folder
+    if Path(dataset).is_file():
+        raise FileNotFoundError(f"{dataset} is a file, a dataset is a folder: {_instead_of(Path(dataset))}")
+    there = [folder.name for folder in DATA.iterdir() if folder.is_dir()] if DATA.is_dir() else []
+    known = {name.lower(): name for name in (*WAYS, *there)}
+    close = get_close_matches(str(dataset).lower(), known, n=1)
+    meant = f"did you mean {known[close[0]]!r}? Or " if close and str(dataset) not in WAYS else ""
     way = WAYS.get(str(dataset), WAYS["sample"])
     raise FileNotFoundError(
-        f"No dataset at {DATA / dataset}: {way}, or say where your datasets lie with the environment variable DATA=..."
+        f"No dataset at {DATA / dataset}: {meant}{way}, or say where your datasets lie with the environment "
+        "variable DATA=..."
     )
+
+
+def _instead_of(file: Path) -> str:
+    return "unpack it first" if file.suffix.lower() in (".zip", ".tar", ".gz", ".7z", ".rar") else f"name {file.parent}"
 
 
 def only(files: Iterable[Path]) -> Path | None:
@@ -49,11 +64,13 @@ def first_folder(folders: list[Path]) -> Path:
 
 
 def image_folders(folder: Path) -> list[Path]:
-    """The places where datasets with a single folder of images, as Flickr8k and Flickr30k, have it.
+    """The places where datasets with a single folder of images, as Flickr8k and Flickr30k, have it."""
+    return [unnested(folder / name) for name in IMAGE_FOLDERS]
 
-    Kaggle's Flickr30k has it twice nested.
-    """
-    return [nested if (nested := folder / name / name).is_dir() else folder / name for name in IMAGE_FOLDERS]
+
+def unnested(folder: Path) -> Path:
+    """The folder, or the one of the same name inside it: so Kaggle's Flickr30k comes, and what is unpacked anew."""
+    return nested if (nested := folder / folder.name).is_dir() else folder
 
 
 def inside(folder: Path, name: Any, file: Path) -> Path:
@@ -71,7 +88,7 @@ class Listing:
     """The names in folders as they are on disk, each folder read once.
 
     One name can be written in two ways: "é" as one character (NFC, as most tables have it) or as "e" and an accent
-    (NFD, as macOS and archives made there have it).
+    (NFD, as macOS and archives made there have it). A table may also have other capitals, or no ".jpg".
     """
 
     def __init__(self) -> None:
@@ -81,7 +98,9 @@ class Listing:
         """The path as the disk spells its last part; None if nothing is there."""
         if (names := self._names.get(path.parent)) is None:
             names = self._names[path.parent] = self._read(path.parent)
-        if name := names.get(path.name) or names.get(normalize("NFC", path.name)):
+        wanted = normalize("NFC", path.name)
+        ways = [path.name, wanted, _folded(wanted), *(_folded(wanted + suffix) for suffix in SUFFIXES)]
+        if name := next((names[way] for way in ways if way in names), None):
             return path.with_name(name)
         return path if path.exists() else None  # where upper and lower case are the same
 
@@ -91,4 +110,10 @@ class Listing:
             names = os.listdir(folder)
         except OSError:  # no such folder
             return {}
-        return {normalize("NFC", name): name for name in names} | {name: name for name in names}
+        plain = {normalize("NFC", name): name for name in names} | {name: name for name in names}
+        alike = Counter(map(_folded, names))
+        return {key: name for name in names if alike[key := _folded(name)] == 1} | plain
+
+
+def _folded(name: str) -> str:
+    return normalize("NFC", name).casefold() + "\0"  # no file's own name

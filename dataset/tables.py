@@ -1,10 +1,10 @@
 """A table of captions -> records: one's own pictures, and Flickr8k and Flickr30k as they are passed on.
 
 Comes in: a folder with a table, a line for each caption, and the images in `images/`, `Images/`, a folder of Flickr's
-or beside the table. The table is `captions.txt` or `captions.csv` with the header `image,caption`, CSV as a spreadsheet
-or pandas writes it: commas, semicolons, tabs or bars between the cells; UTF-8, or UTF-16 with its mark. Or it is
-Kaggle's Flickr30k, with `image_name`, `comment_number`, `comment`; or Flickr's own token file (flickr.py). Goes out:
-records, split by the lists beside the table, else by image.
+or beside the table. The table is `captions.txt` or `captions.csv` with the header `image,caption` (or other usual
+names), CSV as a spreadsheet or pandas writes it: commas, semicolons, tabs or bars between the cells; UTF-8, or UTF-16
+with its mark. Or it is Kaggle's Flickr30k, with `image_name`, `comment_number`, `comment`; or Flickr's own token file
+(flickr.py). Goes out: records, split by the lists beside the table, else by image.
 
 A broken row of one's own table stops the reading, as it can be mended. Of a published table, a few are named and left
 out.
@@ -30,6 +30,8 @@ TABLES = (("captions.txt", "captions.csv"), *((name,) for name in (*TOKEN_FILES,
 FOLDERS = (".", "Flickr8k_text", "flickr30k_images")  # in which it may lie
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}  # Excel writes ; where , is in decimal numbers
 COLUMNS = {"image": "caption", "image_name": "comment"}  # one's own, Flickr30k's
+IMAGE = {"image", "image_id", "image_name", "image_path", "img", "file", "file_name", "filename", "path"}  # otherwise
+CAPTION = {"caption", "captions", "comment", "description", "sentence", "text"}
 NEWLINE = re.compile("\r\n|\r|\n")
 QUOTES = "a cell that begins with a quote ends with one on the same line, and quotes inside it are doubled"
 FEW = 5  # broken rows of a published table that are left out, whatever their share; else one in a hundred
@@ -66,6 +68,8 @@ def load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[R
     split_of = split_of or split_by_image(captions, seed)
     parts = choose_splits(split, (split_of[name] for name in captions if name in split_of), folder)
     images = first_folder([*image_folders(folder), folder])
+    if all(name.startswith(f"{images.name}/") for name in captions):  # as "Images/1.jpg"
+        images = images.parent
     return [
         Record(name, inside(images, name, file), split_of[name], tuple(texts))
         for name, texts in captions.items()
@@ -149,7 +153,11 @@ def _read_header(line: str, file: Path) -> Header:
             if columns.count(image) == columns.count(caption) == 1:
                 places = columns.index(image), columns.index(caption)
                 return Header(delimiter, len(columns), *places, published=image == "image_name")
-    raise ValueError(f"{file}: the first line must be the header image,caption, not {shown(line.strip())}.")
+        places = [[i for i, column in enumerate(columns) if column in known] for known in (IMAGE, CAPTION)]
+        if [len(found) for found in places] == [1, 1]:
+            return Header(delimiter, len(columns), places[0][0], places[1][0], published=False)
+    advice = f"; a file of lines as that one is called {TOKEN_FILES[0]}" if re.match(r"\S+#\d\t", line) else ""
+    raise ValueError(f"{file}: the first line must be the header image,caption, not {shown(line.strip())}{advice}.")
 
 
 def _read_text(file: Path) -> str:

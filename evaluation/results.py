@@ -19,7 +19,8 @@ from vocabulary import tokenize
 
 def save(path: str | Path, captions: Mapping[Id, str]) -> None:
     """Write captions as pycocotools' `loadRes` and COCO's evaluation read them, the whole file or nothing."""
-    rows = [{"image_id": image, "caption": caption} for image, caption in captions.items()]
+    ids = [image.item() if hasattr(image, "item") else image for image in captions]  # of NumPy or torch
+    rows = [{"image_id": image, "caption": caption} for image, caption in zip(ids, captions.values(), strict=True)]
     files.write(path, json.dumps(rows, ensure_ascii=False, indent=0))
 
 
@@ -31,7 +32,7 @@ def load(path: str | Path, images: Iterable[Id], *, more: bool = False, partial:
 
     Raises FileNotFoundError, or a ValueError that says which image is unknown, missing, repeated or without a caption.
     """
-    rows, wanted = _read(path), set(images)
+    rows, wanted = read(path), set(images)
     of_text, captions, empty, others = {str(image): image for image in wanted}, {}, list[Id](), 0
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or not _is_id(row.get("image_id")):
@@ -65,7 +66,8 @@ def load(path: str | Path, images: Iterable[Id], *, more: bool = False, partial:
     return captions
 
 
-def _read(path: str | Path) -> list[Any]:
+def read(path: str | Path) -> list[Any]:
+    """The entries of a results file, not yet looked at; errors as `load`'s."""
     try:
         rows = json.loads(Path(path).read_bytes())  # UTF-8, also with a mark, or UTF-16
     except FileNotFoundError:

@@ -143,7 +143,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(foreign.describe_file(folder, FILES))
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"no checkpoint at {folder}: train one with 2_Training.ipynb or python -m scripts.train"
+            f"no checkpoint at {folder}: {foreign.near(folder)}train one with 2_Training.ipynb or python -m "
+            "scripts.train"
         )
     if not foreign.is_complete(folder, FILES) and (other := foreign.describe_folder(folder, FILES)):
         raise ValueError(other)

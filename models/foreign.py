@@ -5,6 +5,7 @@ Comes in: a path. Goes out: text. Nothing is loaded; a few bytes and a small JSO
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from dataset import files
@@ -45,7 +46,8 @@ def describe_file(path: Path, names: tuple[str, ...]) -> str:
 
 def describe_folder(folder: Path, names: tuple[str, ...]) -> str | None:
     """Of a folder that lacks files of a checkpoint: what it is instead, if that can be told."""
-    inside = sorted(path.parent for path in folder.glob("*/config.json") if is_complete(path.parent, names))
+    configs = [*folder.glob("*/config.json"), *folder.glob("*/*/config.json")]
+    inside = sorted(path.parent for path in configs if is_complete(path.parent, names))
     if inside:
         which = f"did you mean {inside[0]}?" if len(inside) == 1 else f"name one of {', '.join(map(str, inside[:5]))}"
         return f"{folder} is no checkpoint, but holds {len(inside)}: {which}"
@@ -57,6 +59,13 @@ def describe_folder(folder: Path, names: tuple[str, ...]) -> str | None:
     if foreign and not any((folder / name).is_file() for name in names):
         return f"{folder} holds {foreign[0].name}, {kind(foreign[0])}, which this project does not load: {WANTED}"
     return None
+
+
+def near(folder: Path) -> str:
+    """Of a folder that is not there: the one beside it whose name is alike, as the end of a sentence; else nothing."""
+    beside = {path.parent.name: path.parent for path in folder.parent.glob("*/config.json")}
+    close = get_close_matches(folder.name, beside, n=1)
+    return f"did you mean {beside[close[0]]}? Or " if close else ""
 
 
 def is_complete(folder: Path, names: tuple[str, ...]) -> bool:

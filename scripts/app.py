@@ -25,7 +25,7 @@ from jupyter_server.auth.identity import PasswordIdentityProvider, User
 from tornado.web import HTTPError, RequestHandler
 
 from dataset.loading import load_records
-from dataset.paths import DATA
+from dataset.paths import DATA, RUNS
 from dataset.records import Record
 from dataset.sample import making
 from models import checkpoint
@@ -38,7 +38,7 @@ from training.presets import for_dataset
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = Path("explorer/page.ipynb")
 TEMPLATE = ROOT / "explorer"  # holds voila/templates/explorer: Voilà's own page without its icon font from a CDN
-SAMPLE_MODEL = Path("runs/sample/model")
+SAMPLE_MODEL = RUNS / "sample/model"
 SHOWN = "EXPLORER_SHOWS"  # the environment variable that tells the page's process what to show
 PICTURES = 24
 # What the browser holds the page to: it may speak with this computer only.
@@ -86,7 +86,7 @@ def shown(folders: Sequence[str] = (), dataset: str | None = None) -> tuple[dict
     if SHOWN in os.environ and not folders:
         folders, dataset = json.loads(os.environ[SHOWN])
     if not folders:
-        models = Path("runs/sample").glob("*/model.safetensors")
+        models = SAMPLE_MODEL.parent.glob("*/model.safetensors")
         folders = [str(path.parent) for path in sorted(models, key=lambda path: path.parent != SAMPLE_MODEL)]
         dataset = dataset or "sample"
     names = [Path(folder).name.replace("_", " ") for folder in folders]

@@ -25,6 +25,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from dataset import files
+from dataset.paths import RUNS
 from dataset.pictures import open_image
 from decoding.trace import CaptionTrace, Exploration
 from figures.attention import attention_figure, attention_film, attention_mass
@@ -42,6 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Reads the command line and captions; exits with 1 if a picture could not be read."""
     options = _options(arguments)
     captioner = checkpoint.load(options.checkpoint, best_device(options.device))
+    if options.output:
+        files.check_writable(options.output)
     paths, wrong = _pictures(options.pictures)
     for sentence in wrong:
         print(sentence, file=sys.stderr)
@@ -94,6 +97,7 @@ def _pictures(given: Sequence[str]) -> tuple[list[Path], list[str]]:
             wrong.append(f"{name} is an address, not a file: download the picture first")
         elif path.is_dir():
             found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.is_dir())
+            found = [p for p in found if not p.name.startswith("._")]  # macOS's, beside each file of an archive
             wrong += (
                 [] if found else [f"{name} is a folder without pictures: name one that has them, as {name}/*/*.jpg"]
             )
@@ -147,7 +151,7 @@ def _table_name(name: str) -> str:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.caption", description=__doc__.split("\n\n")[0])
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="file, folder or pattern; JPEG, PNG, …")
-    parser.add_argument("--checkpoint", default="runs/sample/model", help="a folder (default: runs/sample/model)")
+    parser.add_argument("--checkpoint", default=str(RUNS / "sample/model"), help="a folder (default: %(default)s)")
     parser.add_argument("--output", metavar="FILE", type=_table_name, help="keep the captions: .csv, or .json")
     parser.add_argument("--num-beams", type=count, default=5, help="beam width; 1: greedy (default: 5)")
     parser.add_argument("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")

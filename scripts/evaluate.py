@@ -20,7 +20,9 @@ from typing import Any
 
 import torch
 
+from dataset import files
 from dataset.loading import load_records
+from dataset.paths import RUNS
 from decoding.beam import beam
 from decoding.search import Search, greedy, sample
 from evaluation import metrics, results
@@ -38,14 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     options = parse(arguments)
     part = options.limit is not None  # then files may caption more images than are measured
     scores: Scores = {}
+    stem = _stem(options)
+    files.check_writable(stem)  # now, and not after the captions
+    if options.against:
+        results.read(options.against)
     if options.results:
-        stem = Path(options.results).with_suffix("")
         records = load_records(options.dataset, options.split, missing="keep")[: options.limit]
         ids = [record.image_id for record in records]
         captions = results.load(options.results, ids, more=part, partial=options.partial)
         captioned = Captioned([record for record in records if record.image_id in captions], captions)
     else:
-        stem = Path(options.out or options.checkpoint[0].replace("hf:", "runs/hf/")) / f"captions-{options.split}"
         captioned, scores = caption(options, Path(f"{stem}.json"))
     if world.rank() > 0:  # the first of several processes measures
         return scores
@@ -54,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     for name, value in scores.items():
         margin = f" ± {with_margins[name].margin:.3f}" if name in with_margins else ""
         print(f"{name:22} {value:.3f}{margin}" if isinstance(value, float) else f"{name:22} {value}")
+    if len(captioned.captions) > 1 == len(set(map(tuple, captioned.words.values()))):
+        print("warning: every picture has the same caption: a model that says it has not learned to look")
     if len(captioned.captions) == 1:
         print("CIDEr-D of a single image is 0, whatever its caption: it weighs words by how few of the images they fit")
     if options.against:
@@ -67,6 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     name = f"{stem.name}-scores.json" if options.results else f"scores-{options.split}.json"
     print(f"captions with their pictures: {scoring.write(stem, name, captioned, measured, scores)}")
     return scores
+
+
+def _stem(options: argparse.Namespace) -> Path:
+    """Where captions and scores go, the end of their names still to come."""
+    if options.results:
+        return Path(options.results).with_suffix("")
+    return Path(options.out or options.checkpoint[0].replace("hf:", f"{RUNS}/hf/")) / f"captions-{options.split}"
 
 
 def caption(options: argparse.Namespace, file: Path) -> tuple[Captioned, Scores]:
@@ -95,7 +108,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
-    add("--checkpoint", nargs="+", default=["runs/sample/model"], help="folders; several caption as an ensemble")
+    add("--checkpoint", nargs="+", default=[str(RUNS / "sample/model")], help="folders; several caption as an ensemble")
     add("--results", metavar="FILE", help="measure these captions (COCO's results JSON), no model")
     add("--partial", action="store_true", help="with --results: score the images of the split that the file captions")
     add("--against", metavar="FILE", help="other captions of the same images: does the difference mean anything?")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from scripts.app import served
+from scripts.app import SAMPLE_MODEL, served
 
 WIDTH, PICTURE, WORD = 1120, 10, 3  # pixels; the scene and the place of the what-if
 
@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=8867, help="on 127.0.0.1 (default: 8867)")
     options = parser.parse_args(arguments)
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None or not Path("runs/sample/model/model.safetensors").is_file():
-        sys.exit("a film needs chromium, and a model of the sample in runs/sample/model: see make app")
+    if browser is None or not (SAMPLE_MODEL / "model.safetensors").is_file():
+        sys.exit(f"a film needs chromium, and a model of the sample in {SAMPLE_MODEL}: see make app")
     with served(options.port) as (url, _):
         frames = film(url, browser)
     palette = frames[-1].quantize(160)

@@ -31,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> Path:
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     """The command line -> its own options, and the settings with what was overridden."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.train", description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False
+        prog="python -m scripts.train",
+        usage="%(prog)s [--dataset NAME] [--preset NAME] [--any-setting VALUE …], all of them by --help",
+        description=(__doc__ or "").split("\n\n")[0],
+        allow_abbrev=False,
     )
     add_dataset(parser)
     parser.add_argument(

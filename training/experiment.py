@@ -24,6 +24,7 @@ import torch
 from data_loader import Loader, Transform, get_loader
 from dataset import files
 from dataset.loading import load_records
+from dataset.paths import RUNS
 from dataset.records import Record, fingerprint
 from decoding.search import decode, greedy
 from evaluation.cider import CiderD
@@ -65,7 +66,7 @@ class Runtime:
 
 def home_of(dataset: str | Path) -> Path:
     """Where the runs on a dataset lie, and what they share: the small encoder, the features."""
-    return Path("runs") / Path(dataset).name
+    return RUNS / Path(dataset).name
 
 
 def records_of(cfg: Config, missing: str = "stop") -> tuple[list[Record], list[Record]]:
@@ -334,6 +335,8 @@ def train_captioner(cfg: Config, folder: Path, runtime: Runtime = Runtime(), **h
 
 
 def _train(cfg: Config, folder: Path, runtime: Runtime, how: dict[str, Any]) -> History:
+    for place in (folder, home_of(cfg.dataset)):
+        files.check_writable(place / "model.safetensors")
     experiment, model = prepare(cfg, runtime, **how)
     sizes = f"{len(experiment.train):,} train and {len(experiment.val):,} val images, {len(experiment.vocabulary):,}"
     print(f"{sizes} words, {runtime.device}, {torch.__version__}")

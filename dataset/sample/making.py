@@ -23,6 +23,7 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
+from dataset import files
 from dataset.sample.canvas import HORIZON, UNITS
 from dataset.sample.drawing import paint
 from dataset.sample.grammar import CATEGORY_OF_KIND, caption_logprob, grammar
@@ -199,7 +200,8 @@ def make(
 
     Comes in: pictures a split, the seed, and the side of a picture in pixels. Drawn beside the folder and moved there
     when finished, so an interrupted run leaves nothing half done; what a killed one leaves beside it is removed a day
-    later. Raises ValueError if the folder holds another sample or other files, or if a number is out of range.
+    later. Raises ValueError if the folder holds another sample or other files, or if a number is out of range;
+    OSError, as `files.explained` tells it, if nothing can be written there.
     """
     folder = Path(folder)
     numbers = {"train": train, "val": val, "test": test}
@@ -208,21 +210,22 @@ def make(
     arguments = {"version": VERSION, **numbers, "seed": seed, "size": size}
     if already_there(folder, arguments):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed, yesterday or before
-        if time.time() - left.stat().st_mtime > 24 * 3600:
-            shutil.rmtree(left, ignore_errors=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        fresh = Path(temporary) / "sample"
-        (fresh / "annotations").mkdir(parents=True)
-        for split, number in numbers.items():
-            write_split(fresh, split, number, seed, size)
-        (fresh / "sample.json").write_text(json.dumps(arguments) + "\n")
-        if already_there(folder, arguments):  # somebody else was faster
-            return
-        if folder.exists():
-            folder.rmdir()  # empty
-        shutil.move(fresh, folder)
+    with files.explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed, yesterday or before
+            if time.time() - left.stat().st_mtime > 24 * 3600:
+                shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+            fresh = Path(temporary) / "sample"
+            (fresh / "annotations").mkdir(parents=True)
+            for split, number in numbers.items():
+                write_split(fresh, split, number, seed, size)
+            (fresh / "sample.json").write_text(json.dumps(arguments) + "\n")
+            if already_there(folder, arguments):  # somebody else was faster
+                return
+            if folder.exists():
+                folder.rmdir()  # empty
+            shutil.move(fresh, folder)
 
 
 def write_split(folder: Path, split: str, number: int, seed: int, size: int) -> None:

@@ -79,7 +79,8 @@ def test_a_read_only_disk_is_said(small_disk):
     files.write(small_disk / "file", "old")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(
-        OSError, match=r"the disk is read-only\. To go on, choose a folder on another one; the file that"
+        OSError,
+        match=r"the disk is read-only\. To go on, choose a folder on another one \(DATA=… and RUNS=… name them\); the",
     ):
         files.write(small_disk / "file", "new")
     assert (small_disk / "file").read_text() == "old"
@@ -224,3 +225,21 @@ def test_every_reason_is_told_in_words_that_end_in_advice(tmp_path):
         with told, files.explained(tmp_path / "file"):
             raise OSError(number, os.strerror(number))
     assert errno.ENOSPC in files.REASONS
+
+
+@pytest.mark.parametrize("name", ["file", "run/file", "run/deeper/file"])
+def test_what_cannot_be_written_is_found_before_the_work_and_leaves_nothing(powerless, name):
+    (powerless / "here").mkdir()
+    files.check_writable(powerless / "here" / name)
+    assert not names(powerless / "here")
+    (powerless / "here").chmod(0o500)
+    with pytest.raises(
+        PermissionError, match=rf"{name} could not be written: you have no permission\. To go on, change"
+    ):
+        files.check_writable(powerless / "here" / name)
+
+
+def test_a_file_where_a_folder_should_be_is_found_before_the_work(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(OSError, match=r"runs/model/file could not be written: Not a directory"):
+        files.check_writable(tmp_path / "runs/model/file")

@@ -45,6 +45,39 @@ def test_a_name_is_looked_up_under_DATA(tiny_coco, monkeypatch):
         load_records("nowhere")
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"), [("Flickr8k", "flickr8k"), ("COCO", "coco"), ("Sampel", "sample"), ("TINY", "tiny")]
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(tiny_coco, monkeypatch, given, meant):
+    monkeypatch.setattr(paths, "DATA", tiny_coco.parent)
+    with pytest.raises(FileNotFoundError, match=rf"No dataset at .*{given}: did you mean '{meant}'\? Or "):
+        load_records(given)
+
+
+def test_a_file_or_a_folder_too_high_or_too_deep_is_answered_with_the_right_one(tiny_coco):
+    (tiny_coco / "archive.zip").write_bytes(b"PK")
+    with pytest.raises(FileNotFoundError, match=r"archive\.zip is a file, a dataset is a folder: unpack it first"):
+        load_records(tiny_coco / "archive.zip")
+    with pytest.raises(FileNotFoundError, match=rf"is a file, a dataset is a folder: name {tiny_coco / 'annotations'}"):
+        load_records(tiny_coco / "annotations/captions_val.json")
+    for wrong in (tiny_coco.parent, tiny_coco / "annotations", tiny_coco / "train"):
+        with pytest.raises(ValueError, match=rf"not a dataset this course knows: .* Did you mean {tiny_coco}\?"):
+            load_records(wrong)
+
+
+def test_pictures_without_a_table_are_answered_with_what_is_missing(tmp_path):
+    for name in ("dog.jpg", "cat.PNG"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"It holds pictures alone: a captions\.csv must say what they show"):
+        load_records(tmp_path)
+
+
+def test_a_spreadsheet_is_answered_with_how_to_save_it(tmp_path):
+    (tmp_path / "captions.xlsx").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r'Save captions\.xlsx as captions\.csv \("CSV UTF-8"\), with the header'):
+        load_records(tmp_path)
+
+
 def test_an_image_in_two_splits_is_refused(tiny_coco):
     for kind in ("captions", "instances"):
         text = (tiny_coco / f"annotations/{kind}_train.json").read_text()
@@ -146,3 +179,38 @@ def test_captions_are_read_without_a_folder_of_images(tmp_path):
         for missing in ("stop", "skip"):
             with pytest.raises(FileNotFoundError, match=told):
                 load_records(folder, missing=missing)
+
+
+@pytest.mark.parametrize(
+    ("listed", "on_disk"),
+    [
+        ("DOG.JPG", "dog.jpg"),
+        ("dog", "dog.jpg"),
+        ("Dog", "dog.PNG"),
+        ("dog.jpg", "dog.jpg.jpg"),
+        ("ÄRGER.png", "ärger.PNG"),
+    ],
+)
+def test_a_name_may_have_other_capitals_or_no_suffix(tmp_path, listed, on_disk):
+    for folder in three_layouts(tmp_path, [listed, "cat.png"]):
+        add_files(folder, [on_disk, "cat.png"])
+        assert {record.path.name for record in load_records(folder)} == {on_disk, "cat.png"}
+
+
+def test_capitals_that_tell_files_apart_are_not_guessed(tmp_path):
+    for folder in three_layouts(tmp_path, ["DOG.png", "cat.png"]):
+        add_files(folder, ["Dog.png", "dog.png", "cat.png"])
+        if len(list((folder / ("train" if folder.name == "coco" else "images")).iterdir())) == 3:  # the disk can
+            with pytest.raises(FileNotFoundError, match=r"1 of 2 images are missing from .*: 'DOG\.png'"):
+                load_records(folder)
+
+
+def test_a_folder_of_images_may_be_nested_once_more(tmp_path):
+    """As Windows unpacks train2014.zip."""
+    for folder in three_layouts(tmp_path, ["1.png"]):
+        add_files(folder, ["1.png"])
+        images = folder / ("train" if folder.name == "coco" else "images")
+        images.rename(folder / "away")
+        images.mkdir()
+        (folder / "away").rename(images / images.name)
+        assert load_records(folder)[0].path == images / images.name / "1.png"

@@ -43,6 +43,8 @@ def test_a_table_is_split_by_image_not_by_caption(tmp_path):
         ("image,caption\n1.jpg,A dog\n1.jpg,  \n", r"captions\.txt, line 3 has an empty caption"),
         ("image,caption\n../1.jpg,A dog\n", "leads out of"),
         ("image,caption\n", "holds no image with a caption"),
+        ("1.jpg#0\tA dog\n", r"header image,caption, not .*; a file of lines as that one is called Flickr8k\.token"),
+        ("file,path,caption\n1.jpg,a,A dog\n", "first line must be the header image,caption"),
     ],
 )
 def test_a_damaged_table_is_refused_in_one_sentence(tmp_path, text, message):
@@ -116,3 +118,20 @@ def test_text_in_another_encoding_is_refused_with_its_line(tmp_path, line, encod
     lines[line - 1] += " é"
     with pytest.raises(ValueError, match=rf"captions\.csv, line {line} is not UTF-8 text .*: save .* as \"CSV UTF-8\""):
         load_records(bytes_table(tmp_path / "d", "\r\n".join(lines).encode(encoding)))
+
+
+@pytest.mark.parametrize(
+    "header", ["image_id\tcaptions", "filename,caption", "text,file_name", "img;comment;n", "n,image_path,description"]
+)
+def test_columns_have_the_names_that_people_give_them(tmp_path, header):
+    delimiter = next(sign for sign in "\t;," if sign in header)
+    cells = [{"n": "7"}.get(name, "{0}.jpg" if name[0] in "if" else "a shape {0}") for name in header.split(delimiter)]
+    lines = [header, *(delimiter.join(cells).format(i) for i in range(5))]
+    records = load_records(bytes_table(tmp_path / "d", "\n".join(lines).encode()))
+    assert {r.image_id: r.captions[0] for r in records} == {f"{i}.jpg": f"a shape {i}" for i in range(5)}
+
+
+def test_names_may_have_the_folder_of_images_in_front(tmp_path):
+    lines = ["image,caption", *(f"Images/{i}.jpg,a shape" for i in range(1, 11))]
+    for record in load_records(table(tmp_path / "d", "\n".join(lines))):
+        assert record.path == tmp_path / "d/Images" / Path(record.image_id).name

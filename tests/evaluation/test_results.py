@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from pycocotools.coco import COCO
 
 from dataset.loading import load_records
@@ -16,6 +18,12 @@ def test_results_are_read_by_cocos_own_tools(tiny_coco, tmp_path):
     theirs = COCO(str(tiny_coco / "annotations/captions_val.json")).loadRes(str(tmp_path / "results.json"))
     assert {a["image_id"]: a["caption"] for a in theirs.dataset["annotations"]} == captions
     assert results.load(tmp_path / "results.json", captions) == captions
+
+
+@pytest.mark.parametrize("kind", [np.int64, torch.tensor, np.int32])
+def test_ids_of_numpy_and_torch_are_written_as_numbers(tmp_path, kind):
+    results.save(tmp_path / "results.json", {kind(7): "a dog"})
+    assert results.load(tmp_path / "results.json", [7]) == {7: "a dog"}
 
 
 GOOD = [{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}]

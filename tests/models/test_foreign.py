@@ -80,6 +80,12 @@ def test_a_level_too_high_or_too_deep_is_answered_with_the_right_folder(captione
         load(tmp_path / "sample")
     with pytest.raises(ValueError, match=r"a checkpoint is a folder: did you mean .*sample/model\?"):
         load(tmp_path / "sample/model/config.json")
+    with pytest.raises(ValueError, match=r"is no checkpoint, but holds 1: did you mean .*sample/model\?"):
+        load(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint at .*modle: did you mean .*sample/model\? Or train one"
+    ):
+        load(tmp_path / "sample/modle")
     shutil.copytree(tmp_path / "sample/model", tmp_path / "sample/lstm")
     with pytest.raises(ValueError, match=r"holds 2: name one of .*sample/lstm, .*sample/model$"):
         load(tmp_path / "sample")

@@ -88,6 +88,14 @@ def test_files_folders_and_patterns_are_captioned_once_each(model, capsys, given
     assert [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()] == names
 
 
+def test_what_macos_leaves_beside_pictures_is_none(model, capsys):
+    for name in ("._a.png", ".DS_Store", "Thumbs.db"):
+        Path("holiday", name).write_bytes(b"\0\5\x16\7")
+    caption.main(["holiday", *model])
+    said = capsys.readouterr()
+    assert "cannot be read" not in said.err and "._" not in said.out
+
+
 def test_a_name_that_looks_like_a_pattern_may_be_a_file(model, capsys):
     Image.new("RGB", (40, 30)).save("[1].png")
     caption.main(["[1].png", *model])

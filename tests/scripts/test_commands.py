@@ -167,11 +167,29 @@ def test_part_of_a_split_and_a_single_image_are_scored_and_that_is_said(folder, 
     out = capsys.readouterr().out
     assert "part.json: scored on the 2 of 3 images that it captions" in out and "single image" not in out
     assert scores["CIDEr-D"] > 0 and out.count("no difference") == 6
+    results.save("same.json", {r.image_id: "a dog." for r in records})
+    assert "same caption" not in out
+    evaluate.main(["--dataset", "sample", "--results", "same.json"])
+    assert "warning: every picture has the same caption" in capsys.readouterr().out
     alone = evaluate.main([*how, "--partial", "--limit", "1"])
     assert alone["CIDEr-D"] == 0 and "CIDEr-D of a single image is 0, whatever its caption" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         evaluate.main(["--partial"])
     assert "--partial is for --results" in capsys.readouterr().err
+
+
+def test_what_can_be_known_before_the_work_is_said_before_it(folder, captioner, vocabulary, capsys):
+    Path("runs").write_text("a file")
+    with pytest.raises(OSError, match=r"model\.safetensors could not be written: Not a directory"):
+        train.main(QUICK)
+    checkpoint.save("model", captioner(), vocabulary)
+    with pytest.raises(FileNotFoundError, match=r"there are no results at nowhere\.json"):
+        evaluate.main(["--checkpoint", "model", "--against", "nowhere.json"])
+    with pytest.raises(OSError, match="could not be written: Not a directory"):
+        evaluate.main(["--checkpoint", "model", "--out", "runs/out"])
+    with pytest.raises(OSError, match="could not be written: Not a directory"):
+        caption.main(["data/sample/test", "--checkpoint", "model", "--output", "runs/captions.csv"])
+    assert capsys.readouterr().out == "" and not list(Path("model").glob("captions*"))
 
 
 def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):

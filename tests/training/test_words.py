@@ -9,7 +9,7 @@ from dataset.records import Record
 from training.config import Config
 from training.presets import for_dataset
 from training.words import describe_words, vocabulary_for
-from vocabulary import Vocabulary
+from vocabulary import Vocabulary, tokenize
 
 NOUNS = [f"thing{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
 
@@ -56,3 +56,22 @@ def test_what_is_unknown_and_what_is_cut_is_said():
     ]
     assert "warning" not in describe_words(Vocabulary(["a dog runs"]), {"train": train[:9]}, 3)
     assert "warning" not in describe_words(Vocabulary(["a dog runs"]), {"train": train[:9] * 4 + val[1:]}, 3)
+
+
+@pytest.mark.parametrize("marks", [("startseq", "endseq"), ("<start>", "<end>"), ("[CLS]", "[SEP]"), ("<s>", "</s>")])
+def test_the_marks_of_another_program_are_warned_of(marks):
+    captions = [f"{marks[0]} a {noun} near the {other} {marks[1]}" for noun in NOUNS for other in NOUNS[:3]]
+    told = describe_words(Vocabulary(captions), {"train": records(captions)}, 30)
+    first, last = tokenize(captions[0])[0], tokenize(captions[0])[-1]
+    assert (
+        f"warning: train's captions begin with {first!r} and end with {last!r}: if these are marks of another" in told
+    )
+    plain = [f"a {noun} near the {other}" for noun in NOUNS for other in NOUNS[:3]]
+    assert "marks" not in describe_words(Vocabulary(plain), {"train": records(plain)}, 30)
+
+
+@pytest.mark.parametrize("nothing", ["...", "。", "?"])
+def test_captions_without_a_word_are_counted(nothing):
+    captions = [*(f"a {noun}" for noun in NOUNS[:9]), nothing]
+    told = describe_words(Vocabulary(captions), {"train": records(captions), "val": records(captions[:9])}, 30)
+    assert told.splitlines()[1:] == ["warning: 10.0% of train's captions have no word: the model learns to say nothing"]
