@@ -12,6 +12,7 @@ import time
 
 import torch
 
+from scripts.benchmark.busy import busy
 from scripts.benchmark.captioning import decoding
 from scripts.benchmark.exploring import explorer
 from scripts.benchmark.gpu import gpu
@@ -20,7 +21,7 @@ from scripts.benchmark.precision import precision
 from scripts.benchmark.reading import data, extraction, text
 from scripts.benchmark.table import machine
 
-USUAL = {part.__name__: part for part in (training, decoding, data, text, extraction, explorer)}
+USUAL = {part.__name__: part for part in (training, decoding, busy, data, text, extraction, explorer)}
 PARTS = USUAL | {part.__name__: part for part in (sweep, precision, gpu)}
 
 

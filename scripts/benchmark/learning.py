@@ -115,6 +115,7 @@ SHARED = "10 images with 5 captions"
 CASES = (
     Case("the tutorial's sizes: 14 x 14 x 2048, D = A = W = 512, V = 9,490", ShowAttendTell, SIZES, 32, 1),
     Case(f"the same, {SHARED}", ShowAttendTell, SIZES, 10, 5),
+    Case(f"7 x 7 x 2048, {SHARED}", ShowAttendTell, {"regions": 49}, 10, 5),
     Case("photographs: 7 x 7 x 1280, D = 512", AttentionDecoder, {"regions": 49, "features": 1280}, 32, 5),
     Case(
         "the sample: 8 x 8 x 256, D = 256, V = 100",

@@ -1,6 +1,10 @@
 """What the benchmark claims: the textbook it carries computes the same as the library, so that only speed differs."""
 
+import os
 import re
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from model import AttentionDecoder, Decoder, DecoderRNN
 from models.checkpoint import Checkpoint
 from models.show_attend_tell import ShowAttendTell
 from scripts.benchmark.__main__ import main
+from scripts.benchmark.busy import busy
 from scripts.benchmark.captioning import decided, random_regions
 from scripts.benchmark.exploring import costs
 from scripts.benchmark.gpu import gpu
@@ -89,6 +94,22 @@ def test_the_gpus_benchmark_runs_small(capsys):
     gpu(None, quick=True)
     said = capsys.readouterr().out
     assert "captions a second" in said and not re.search(r"\b0 (images|captions) a second", said)
+
+
+@pytest.mark.parametrize("module", ["scripts", "figures"])
+def test_threads_that_wait_for_others_soon_sleep(module):
+    look = f"import {module}, os, sys; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    inherited = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    for own, expected in ({}, "3000 False"), ({"GOMP_SPINCOUNT": "7"}, "7 False"):
+        told = subprocess.run(
+            [sys.executable, "-c", look], env=inherited | own, capture_output=True, text=True, check=True
+        )
+        assert told.stdout.strip() == expected
+
+
+def test_a_step_is_measured_beside_other_programs(capsys):
+    busy(time.perf_counter, quick=True)
+    assert re.search(r"a busy program on each core \| [\d.]+ +\| [\d.]+", capsys.readouterr().out)
 
 
 def test_unknown_parts_of_the_benchmark_are_refused():
