@@ -138,13 +138,13 @@ def joined() -> Iterator[None]:
     gpus, place = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
     if gpus and place >= gpus:
         raise ValueError(f"torchrun starts more processes than this machine has GPUs: --nproc-per-node {gpus}")
-    if gpus:  # and Ctrl-C and torchrun's own stop end a process at once, which waits for its GPU
+    if gpus:
         torch.cuda.set_device(place)
-    else:
-        signal.signal(signal.SIGTERM, _stopped)
     store, number, processes = next(dist.rendezvous("env://", timeout=PATIENCE))
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=processes, timeout=PATIENCE)
+    if not gpus:  # a process that waits for its GPU can say nothing, and ends at once
+        signal.signal(signal.SIGTERM, _stopped)
     try:
         with _silent(number > 0):
             yield
