@@ -17,6 +17,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -112,14 +113,15 @@ class Shards:
 
     def wait(self) -> None:
         """Until a shard that another process has claimed is made, or that process has ended."""
-        said = False
-        while rest := next(self.unfinished(), None):
+        for looks in count():
+            rest = next(self.unfinished(), None)
+            if rest is None:
+                return
             if lock := self._claim(self.shard(rest[0])[0]):
                 lock.release()
                 return
-            if not said:
+            if looks == 60:  # three seconds
                 print(f"{self.path}: another process is at the last of it; this one waits", flush=True)
-            said = True
             time.sleep(0.05)
 
     def _claim(self, start: int) -> FileLock | None:
