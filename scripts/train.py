@@ -2,7 +2,7 @@
 
 By default the preset that suits the dataset, on the drawn sample; training/presets.py has them all. The best model by
 validation perplexity is kept in `runs/<dataset>/<name>`, history and curves beside it; the same command goes on where a
-stopped run ended. `torchrun --nproc-per-node 4 -m scripts.train …` does it with four processes.
+stopped run ended. `torchrun --nproc-per-node 4 -m scripts.train …` does it with four processes (docs/SCALING.md).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What each process of tests/training/test_world.py computes: torchrun … ranks.py DATASET OUT, or `results` in one.
+"""What each process of tests/training/test_world.py computes: torchrun … ranks.py DATASET OUT, or `results` alone.
 
 Process 0 leaves what all have found together in OUT/<number of processes>.pt: tensors, numbers, words.
 """
 
+import contextlib
 import inspect
 import sys
 from functools import partial
@@ -17,6 +18,7 @@ from dataset.loading import load_records
 from decoding.beam import beam
 from decoding.search import decode, greedy
 from model import Captioner, Decoder, EncoderCNN
+from models.checkpoint import RunCheckpoint
 from models.decoders import DECODERS
 from models.fast import kernels
 from training import self_critical, world
@@ -98,12 +100,28 @@ def losses_and_gradients(course: Course, dtype: torch.dtype) -> dict[str, list[t
     return found
 
 
-def trained(course: Course) -> dict[str, Any]:
-    """A whole training with an encoder that learns: weights, history, captions of unseen pictures."""
+class Stopped(Exception):
+    """A run is interrupted."""
+
+
+def trained(course: Course, kept: Path | None = None, steps: float = 99) -> dict[str, Any]:
+    """A training with an encoder that learns, of three epochs of two steps: weights, history, captions of new pictures.
+
+    `kept` is where a run goes on; it is stopped after so many steps, on all processes.
+    """
     model = course.captioner(DECODERS["AttentionDecoder"], None, torch.float64)
     val = course.loader("val", shuffle=False)
-    score = lambda model: float(len(world.everything(decode(model, val))))  # noqa: E731
-    history = fit(model, course.loader(), val, TrainingConfig(epochs=3, learning_rate=0.01), score=score)
+    left = iter(range(int(steps)))
+
+    def stop(*_: Any) -> None:
+        if model.training and next(left, None) is None:
+            raise Stopped
+
+    model.encoder.register_forward_pre_hook(stop)
+    how: dict[str, Any] = {"score": lambda model: float(len(world.everything(decode(model, val))))}
+    if kept:
+        how |= {"run_checkpoint": RunCheckpoint(kept, course.vocabulary), "save_every": 0}
+    history = fit(model, course.loader(), val, TrainingConfig(epochs=3, learning_rate=0.01), **how)
     said = world.everything(decode(model, val, partial(beam, num_beams=3), max_length=12))
     return {
         "weights": model.state_dict(),
@@ -114,15 +132,21 @@ def trained(course: Course) -> dict[str, Any]:
     }
 
 
-def results(dataset: str) -> dict[str, Any]:
-    """All of it."""
-    course = Course(dataset)
+def results(dataset: str, out: str) -> dict[str, Any]:
+    """All of it; and a run that one process begins, two go on with, and three end."""
+    course, relay = Course(dataset), {}
+    if world.size() == 3:
+        relay = trained(course, Path(out) / "relay")
+    else:
+        with contextlib.suppress(Stopped):
+            trained(course, Path(out) / "relay", steps=world.size())
     kinds = {"float64": torch.float64, "float32": torch.float32}
-    return {name: losses_and_gradients(course, dtype) for name, dtype in kinds.items()} | trained(course)
+    found = {name: losses_and_gradients(course, dtype) for name, dtype in kinds.items()}
+    return found | {"whole": trained(course), "relay": relay}
 
 
 if __name__ == "__main__":
     with world.joined():
-        found = results(sys.argv[1])
+        found = results(*sys.argv[1:])
         if world.rank() == 0:
             torch.save(found, Path(sys.argv[2]) / f"{world.size()}.pt")

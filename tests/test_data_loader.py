@@ -292,3 +292,19 @@ def test_what_cannot_be_batched_is_refused(records, vocabulary):
     train[2].path.unlink()
     with pytest.raises(FileNotFoundError, match=r"No image at .*000003\.png"):
         list(get_loader(train, vocabulary, transform=transform))
+
+
+@pytest.mark.parametrize("processes", [2, 3, 8])
+def test_processes_share_every_batch_and_in_order_each_picture_once(loader, processes):
+    """Of six pictures in batches of four some processes have none: they keep step all the same."""
+
+    def ids(**options) -> list[list[int]]:
+        return [batch.image_ids for batch in loader("train", images_per_batch=4, **options)]
+
+    shares = [ids(share=(rank, processes)) for rank in range(processes)]
+    for parts, whole in zip(zip(*shares, strict=True), ids(), strict=True):
+        assert sorted(image for part in parts for image in part) == sorted(whole)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    ordered = [ids(share=(rank, processes), shuffle=False) for rank in range(processes)]
+    assert [own[0][:1] for own in ordered[:6]] == [[1], [2], [3], [4], [5], [6]][:processes]
+    assert sorted(image for own in ordered for batch in own for image in batch) == [1, 2, 3, 4, 5, 6]

@@ -15,7 +15,9 @@ import glob
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -74,7 +76,7 @@ class Shards:
         """What is left of the shards that nobody else has claimed: this process's, until `mark` says they are made."""
         for rest in self.unfinished():
             start = self.shard(rest[0])[0]
-            lock = None if start in self.locks else files.claim(self.folder / f"{start}.lock")
+            lock = None if start in self.locks else self._claim(start)
             if lock is None:
                 continue
             rest = self.shard(start)[self.mark_of(start)[0] :]
@@ -111,10 +113,23 @@ class Shards:
 
     def wait(self) -> None:
         """Until a shard that another process has claimed is made, or that process has ended."""
-        if rest := next(self.unfinished(), None):
-            lock = self.folder / f"{self.shard(rest[0])[0]}.lock"
-            with files.locked(lock, f"{self.path}: another run is at the last of it; this one waits"):
-                pass
+        for looks in count():
+            rest = next(self.unfinished(), None)
+            if rest is None:
+                return
+            if lock := self._claim(self.shard(rest[0])[0]):
+                lock.release()
+                return
+            if looks == 60:  # three seconds
+                print(f"{self.path}: another process is at the last of it; this one waits", flush=True)
+            time.sleep(0.05)
+
+    def _claim(self, start: int) -> FileLock | None:
+        """The lock of a shard; None if another process has it, or the file was finished a moment ago."""
+        try:
+            return files.claim(self.folder / f"{start}.lock")
+        except FileNotFoundError:
+            return None
 
     @property
     def replaced(self) -> bool:

@@ -99,8 +99,8 @@ def first() -> Iterator[None]:
 def replicated(step: nn.Module) -> nn.Module:
     """The module whose forward is a whole training step's loss, with gradients averaged over all processes.
 
-    Not every parameter need be in every loss: a process may have no picture of a batch. And what DDP does not expect of
-    all of them stays in the order of the first step, which a run that goes on repeats, bit by bit.
+    Not every parameter is in every loss: a process may have no picture of a batch. That DDP looks for those also keeps
+    it from regrouping gradients after its first step; a run that goes on would then add them up in another order.
     """
     if size() == 1:
         return step
@@ -137,14 +137,17 @@ def joined() -> Iterator[None]:
         return
     gpus, place = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
     if gpus and place >= gpus:
-        raise ValueError(f"torchrun starts more processes than this machine has GPUs: --nproc-per-node {gpus}")
-    if gpus:  # and Ctrl-C and torchrun's own stop end a process at once, which waits for its GPU
+        raise ValueError(
+            f"torchrun starts more processes than this machine has GPUs: take --nproc-per-node {gpus}, or set "
+            "CUDA_VISIBLE_DEVICES= to compute on its processors"
+        )
+    if gpus:
         torch.cuda.set_device(place)
-    else:
-        signal.signal(signal.SIGTERM, _stopped)
     store, number, processes = next(dist.rendezvous("env://", timeout=PATIENCE))
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=processes, timeout=PATIENCE)
+    if not gpus:  # a process that waits for its GPU can say nothing, and ends at once
+        signal.signal(signal.SIGTERM, _stopped)
     try:
         with _silent(number > 0):
             yield
