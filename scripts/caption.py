@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from dataset import files
 from dataset.pictures import open_image
+from dataset.progress import shown
 from decoding.trace import CaptionTrace, Exploration
 from figures.attention import attention_figure, attention_film, attention_mass
 from models import checkpoint
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     for sentence in wrong:
         print(sentence, file=sys.stderr)
     rows: list[Row] = []
-    for path in tqdm(paths, unit="picture", disable=None if len(paths) > 1 else True, leave=False):
+    for path in shown(paths, unit="picture"):
         try:
             row = _caption(captioner, path, options)
         except (ValueError, OSError) as error:

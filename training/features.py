@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from dataset import files
+from dataset.progress import shown
 from dataset.records import Record
 from model import EncoderCNN
 from training.views import ViewOfPictures
@@ -191,7 +191,7 @@ def extract(
         metadata = _find_or_create(path, wanted)
         pictures = ViewOfPictures(records, encoder, view, first=metadata.done)
         loader = DataLoader(pictures, batch_size, num_workers=workers, pin_memory=torch.cuda.is_available())
-        bar = tqdm(total=len(records), initial=metadata.done, unit="image", desc="features", disable=not progress)
+        bar = shown(None, "features", "image", not progress, total=len(records), initial=metadata.done)
         device = next(encoder.buffers()).device
         encoder.eval()
         with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
@@ -254,7 +254,7 @@ def _find_or_create(path: Path, wanted: Metadata) -> Metadata:
     return wanted
 
 
-def _fill(path: Path, metadata: Metadata, encoder: EncoderCNN, loader: DataLoader, stop: bool, bar: tqdm) -> None:
+def _fill(path: Path, metadata: Metadata, encoder: EncoderCNN, loader: DataLoader, stop: bool, bar: Any) -> None:
     """Write the rows that are not done yet, and mark in the metadata, every few seconds and at the end, which are."""
     rows = _open_map(path, metadata.shape, "r+")
     device = next(encoder.buffers()).device
