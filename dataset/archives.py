@@ -13,10 +13,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dataset import files
 from dataset.paths import inside
+from dataset.progress import shown
 
 MAX_FILES, MAX_RATIO = 1_000_000, 100  # in an archive: files, and bytes unpacked for each byte of it
 SMALL = 1 << 18  # bytes that may be unpacked whatever the ratio
@@ -31,7 +30,7 @@ def unpack(archive: Path, folder: Path, *results: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # an earlier process may have been killed
     try:
         with zipfile.ZipFile(archive) as content:
-            for entry in tqdm(_entries(content, archive, results), unit="file", desc=f"unpacking {archive.name}"):
+            for entry in shown(_entries(content, archive, results), f"unpacking {archive.name}", "file"):
                 with files.explained(folder):
                     content.extract(entry, folder)  # checks its CRC
         for result in results:

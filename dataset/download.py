@@ -12,11 +12,10 @@ import json
 import shutil
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dataset import files
 from dataset.archives import unpack
 from dataset.fetching import BLOCK, fetch
+from dataset.progress import shown
 
 COCO = "http://images.cocodataset.org"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -131,7 +130,7 @@ def check(archive: Path) -> str | None:
     """
     known = MD5.get(archive.name) or files.read_dict(archive.parent / CHECKSUMS).get(archive.name)
     digest = hashlib.md5(usedforsecurity=False) if archive.name in MD5 else hashlib.sha256()
-    bar = tqdm(total=archive.stat().st_size, unit="B", unit_scale=True, desc=f"checking {archive.name}")
+    bar = shown(None, f"checking {archive.name}", "B", unit_scale=True, total=archive.stat().st_size)
     with bar, open(archive, "rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)

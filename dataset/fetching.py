@@ -18,6 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dataset import files
+from dataset.progress import shown
 
 BLOCK = 1 << 18  # bytes read at once
 TIMEOUT = 60.0  # seconds without a byte
@@ -94,7 +95,7 @@ def _begin(answer: http.client.HTTPResponse, part: Path) -> int | None:
 
 def _append(answer: http.client.HTTPResponse, part: Path, have: int, total: int | None, progress: bool) -> int:
     """Write what comes behind the `have` bytes that are there; returns how many there are then."""
-    bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=not progress)
+    bar = shown(None, part.stem, "B", not progress, unit_scale=True, total=total, initial=have)
     with bar, files.explained(part), open(part, "ab") as target:
         while (total is None or have < total) and (block := _read(answer)):
             block = block[: None if total is None else total - have]

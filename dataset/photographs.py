@@ -17,14 +17,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from dataset import files
 from dataset.checks import get_field, get_list, read_json
 from dataset.download import COCO, check_year, download_part
 from dataset.fetching import Unavailable, fetch
 from dataset.paths import inside
 from dataset.pictures import open_image
+from dataset.progress import shown
 
 NOTE = "photographs.json"  # where it lies, the annotations beside it are of some photographs only
 CONNECTIONS = 8  # at once; if as many photographs in a row cannot be had, none can
@@ -109,7 +108,7 @@ def _fetch_all(chosen: list[tuple[str, Path, dict[str, Any]]], folder: Path) -> 
     for place in {file.parent for _, file, _ in missing} | {folder / "images/.part"}:
         place.mkdir(parents=True, exist_ok=True)
     refused: list[str] = []
-    bar = tqdm(total=len(chosen), initial=len(chosen) - len(missing), unit="photograph", desc="photographs")
+    bar = shown(None, "photographs", "photograph", total=len(chosen), initial=len(chosen) - len(missing))
     with bar, ThreadPoolExecutor(CONNECTIONS) as pool:
         tasks = [pool.submit(_fetch_picture, *one, folder / "images/.part") for one in missing]
         try:

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from data_loader import Batch
+from dataset.progress import shown
 from decoding.beam import beam_search
 from decoding.ensemble import Ensemble
 from decoding.search import Hypothesis, StepwiseDecoder
@@ -57,7 +57,7 @@ class Consensus:
         directions: list[Tensor] = []
         device = next(model.parameters()).device
         with eval_mode(model), torch.inference_mode():
-            for batch in tqdm(loader, desc="neighbours", unit="batch", disable=not progress):
+            for batch in shown(loader, "neighbours", disable=not progress):
                 directions.append(_direction(model.regions(batch.to(device))))
                 for image, said in zip(batch.image_of.tolist(), _words_of(batch), strict=True):
                     captions.setdefault(batch.image_ids[image], []).append(said)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from data_loader import Batch
+from dataset.progress import shown
 from decoding.ensemble import Ensemble
 from model import Captioner
 from models.fast import kernels, rounded_products
@@ -219,7 +220,7 @@ def decode(
     device = next(model.parameters()).device
     captions: dict[int | str, Hypothesis] = {}
     with eval_mode(model), kernels(model), rounded_products(model) if rounded else nullcontext():
-        for batch in loader:
+        for batch in shown(loader, "captions"):
             hypotheses = search(model.decoder, model.regions(batch.to(device)), **options)
             captions.update(zip(batch.image_ids, hypotheses, strict=True))
     return captions

@@ -16,12 +16,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from dataset.progress import shown
 from evaluation.metrics import Id, Score, checked
 from evaluation.objects import Tokens
 
@@ -60,7 +62,7 @@ def java_score(
         start_new_session=True,  # so that its Java can be stopped with it
     )
     try:
-        out, complaint = child.communicate(json.dumps([said, true]), timeout=seconds)
+        out, complaint = _answer(child, json.dumps([said, true]), name, seconds)
     except subprocess.TimeoutExpired:
         _stop(child)
         return f"{name} was stopped after {seconds:.0f} seconds"
@@ -70,6 +72,20 @@ def java_score(
     if child.returncode:
         return f"{name} failed: {complaint.strip().splitlines()[-1] if complaint.strip() else child.returncode}"
     return Score(*json.loads(out.strip().splitlines()[-1]))
+
+
+def _answer(child: subprocess.Popen[str], question: str | None, name: str, seconds: float) -> tuple[str, str]:
+    """What a process writes and complains; TimeoutExpired after so many seconds, of which a bar runs meanwhile."""
+    end = time.monotonic() + seconds
+    with shown(None, f"{name}, at most", "s", total=round(seconds)) as bar:
+        while True:
+            try:
+                return child.communicate(question, timeout=max(0.0, min(1.0, end - time.monotonic())))
+            except subprocess.TimeoutExpired:
+                if time.monotonic() >= end:
+                    raise
+            question = None  # it may be asked only once
+            bar.update()
 
 
 def _stop(child: subprocess.Popen[str]) -> None:

@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 from dataset import files
 from dataset.paths import RUNS
 from dataset.pictures import open_image
+from dataset.progress import shown
 from decoding.trace import CaptionTrace, Exploration
 from figures.attention import attention_figure, attention_film, attention_mass
 from models import checkpoint
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _own(captioner: Checkpoint, paths: Sequence[Path], options: argparse.Namespace) -> dict[Path, Row | str]:
     """The row of each picture, or why it cannot be read, said as soon as it is known."""
     own: dict[Path, Row | str] = {}
-    for path in tqdm(paths, unit="picture", disable=None if len(paths) > 1 else True, leave=False):
+    for path in shown(paths, unit="picture", disable=len(paths) < 2):
         try:
             own[path] = _caption(captioner, path, options)
         except (ValueError, OSError) as error:

@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from dataset import files
+from dataset.progress import shown
 from vocabulary import SPECIALS, Vocabulary
 
 THEIRS = ("<NULL>", "<START>", "<END>", "<UNK>")  # our specials, in the same order
@@ -108,7 +108,7 @@ def write_split(folder: Path, split: str, pictures: Tensor, captions: list[str],
     """PNG files `<split>/<number>.png` and `annotations/captions_<split>.json`; ids count on from `first`."""
     (folder / split).mkdir()
     images, annotations = [], []
-    for i, (picture, caption) in enumerate(zip(tqdm(pictures, desc=split, unit="picture"), captions, strict=True)):
+    for i, (picture, caption) in enumerate(zip(shown(pictures, split, "picture"), captions, strict=True)):
         number, name = first + i + 1, f"{first + i + 1:06d}.png"
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / split / name)
         height, width = picture.shape[1:]

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from dataset import files
+from dataset.progress import shown
 from dataset.records import Record
 from model import EncoderCNN
 from training import world
@@ -196,7 +196,7 @@ def extract(
             if not metadata.finished:
                 shards.begin(metadata.done)
     pictures = ViewOfPictures(records, encoder, view)
-    bar = tqdm(total=len(records), initial=shards.done(), unit="image", desc="features", disable=not progress)
+    bar = shown(None, "features", "image", not progress, total=len(records), initial=shards.done())
     device = next(encoder.buffers()).device
     encoder.eval()
     with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None), bar:
@@ -271,7 +271,7 @@ def _find_or_create(path: Path, wanted: Metadata) -> Metadata:
     return wanted
 
 
-def _fill(shards: Shards, metadata: Metadata, encoder: EncoderCNN, loader: DataLoader, broken: str, bar: tqdm) -> None:
+def _fill(shards: Shards, metadata: Metadata, encoder: EncoderCNN, loader: DataLoader, broken: str, bar: Any) -> None:
     """Write the rows that this process claims, and mark, every few seconds and where a shard ends, which are there."""
     rows, device = _open_map(shards.path, metadata.shape, "r"), next(encoder.buffers()).device
     marked = time.monotonic()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from data_loader import Batch
+from dataset.progress import shown
 from model import Captioner
 from models.fast import kernels
 from models.modes import eval_mode
@@ -53,7 +54,7 @@ def evaluate(
     """
     nll, tokens = 0.0, 0
     with eval_mode(model), kernels(model):
-        for batch in loader:
+        for batch in shown(loader, "perplexity"):
             batch = batch.to(device)
             with torch.autocast(device.type, autocast, enabled=autocast is not None):
                 logits, _ = model(batch)
@@ -136,7 +137,7 @@ def train_one_epoch(
     unchecked: tuple[Tensor, int, list] | None = None
     loader.set_epoch(progress.epoch, progress.step)
     run.model.train()
-    for batch in loader:
+    for batch in shown(loader, f"epoch {progress.epoch + 1}", initial=progress.step):
         if unchecked:  # one step later, so that the next batch was read while a GPU was at work
             _check_finite(*unchecked)
         if not (tokens := world.total(len(batch.targets))):

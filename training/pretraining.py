@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dataset.progress import shown
 from model import EncoderCNN
 from training.loop import BatchLoader
 from training.optimization import TrainingConfig
@@ -77,7 +78,7 @@ def fit_detector(
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
         loader.set_epoch(epoch)
-        for batch in loader:
+        for batch in shown(loader, f"pre-training, epoch {epoch + 1} of {epochs}"):
             step += 1
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * schedule.lr_factor(step / (steps + 1))

@@ -24,6 +24,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from dataset import files
+from dataset.progress import shown
 from dataset.sample.canvas import HORIZON, UNITS
 from dataset.sample.drawing import paint
 from dataset.sample.grammar import CATEGORY_OF_KIND, caption_logprob, grammar
@@ -234,7 +235,7 @@ def write_split(folder: Path, split: str, number: int, seed: int, size: int) -> 
     images: list[dict] = []
     instances: list[dict] = []
     captions: list[dict] = []
-    for index in range(number):
+    for index in shown(range(number), f"drawing {split}", "picture"):
         entry, objects, sentences = picture(split, index, seed, size, folder)
         images.append(entry)
         instances += objects

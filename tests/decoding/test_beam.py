@@ -55,6 +55,7 @@ def test_the_highest_of_many_are_those_of_topk():
         scores = torch.randn(3, columns)
         scores[:, columns // 2 :] += 2  # several of the highest in one block, and in what is no whole block
         scores[1, 7:] = -torch.inf
+        scores[2, ::251] += 9  # each in a block of its own
         count = min(5, columns)
         assert torch.equal(scores.gather(1, _highest(scores, count)), scores.topk(count).values)
 
