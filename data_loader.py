@@ -216,6 +216,8 @@ class LengthBucketSampler(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(self, dataset: CaptionDataset, images_per_batch: int, shuffle: bool, share: tuple[int, int] = (0, 1)):
+        if min(images_per_batch, dataset.captions_per_image) < 1:
+            raise ValueError("images_per_batch and captions_per_image must be at least 1")
         self.dataset, self.images_per_batch, self.shuffle = dataset, images_per_batch, shuffle
         self.own = slice(share[0], None, share[1])
         self.in_step = shuffle and share[1] > 1  # with other processes, batch by batch

@@ -253,6 +253,10 @@ def _count(captions: Iterable[str]) -> dict[str, int]:
     """How often each word occurs, most frequent first, ties by alphabet: independent of the captions' order."""
     if isinstance(captions, str):
         raise ValueError(f"A vocabulary is built from a list of captions, not from the one caption {captions[:40]!r}.")
+    captions = list(captions)
+    strange = next((caption for caption in captions if not isinstance(caption, str)), None)
+    if strange is not None:
+        raise ValueError(f"A vocabulary is built from captions, texts, and not from {type(strange).__name__}s.")
     counts = Counter(word for caption in captions for word in tokenize(caption))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 

@@ -38,10 +38,11 @@ def find(dataset: str | Path) -> Path:
     there = [folder.name for folder in DATA.iterdir() if folder.is_dir()] if DATA.is_dir() else []
     known = {name.lower(): name for name in (*WAYS, *there)}
     close = get_close_matches(str(dataset).lower(), known, n=1)
-    meant = f"did you mean {known[close[0]]!r}? Or " if close and str(dataset) not in WAYS else ""
-    way = WAYS.get(str(dataset), WAYS["sample"])
+    meant = known[close[0]] if close else str(dataset)
+    ask = f"did you mean {meant!r}? Or " if meant != str(dataset) else ""
+    way = WAYS.get(meant, WAYS["sample"])
     raise FileNotFoundError(
-        f"No dataset at {DATA / dataset}: {meant}{way}, or say where your datasets lie with the environment "
+        f"No dataset at {DATA / dataset}: {ask}{way}, or say where your datasets lie with the environment "
         "variable DATA=..."
     )
 

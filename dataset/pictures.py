@@ -62,7 +62,7 @@ def open_image(path: str | Path) -> Image.Image:
         raise ValueError(f"{path} cannot be read as an image ({reason}): replace or remove the file.") from error
 
 
-def upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image | Any) -> Image.Image:
     """A picture that Pillow holds, as `open_image` would give it; one that is so already is given back.
 
     Raises ValueError if it is no picture, or of grey levels without an agreed range.

@@ -153,9 +153,9 @@ def _read_header(line: str, file: Path) -> Header:
             if columns.count(image) == columns.count(caption) == 1:
                 places = columns.index(image), columns.index(caption)
                 return Header(delimiter, len(columns), *places, published=image == "image_name")
-        places = [[i for i, column in enumerate(columns) if column in known] for known in (IMAGE, CAPTION)]
-        if [len(found) for found in places] == [1, 1]:
-            return Header(delimiter, len(columns), places[0][0], places[1][0], published=False)
+        usual = [[i for i, column in enumerate(columns) if column in known] for known in (IMAGE, CAPTION)]
+        if [len(found) for found in usual] == [1, 1]:
+            return Header(delimiter, len(columns), usual[0][0], usual[1][0], published=False)
     advice = f"; a file of lines as that one is called {TOKEN_FILES[0]}" if re.match(r"\S+#\d\t", line) else ""
     raise ValueError(f"{file}: the first line must be the header image,caption, not {shown(line.strip())}{advice}.")
 

@@ -8,6 +8,7 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ from figures.style import Figure
 Picture = Image.Image | np.ndarray
 
 
-def as_array(image: Picture, longest: int | None = None) -> np.ndarray:
+def as_array(image: Picture | Any, longest: int | None = None) -> np.ndarray:
     """A picture as uint8 (H, W, 3), scaled to `longest` pixels on its longest side, or as it is."""
     if not isinstance(image, Image.Image):
         known = "a picture must be a PIL image or a uint8 array (H, W, 3)"
@@ -42,7 +43,7 @@ def as_array(image: Picture, longest: int | None = None) -> np.ndarray:
     return np.asarray(image)
 
 
-def listed(images: Picture | Sequence) -> list:
+def listed(images: Any) -> list:
     """Pictures as a list, also where there is but one."""
     one = isinstance(images, Image.Image | str | Path) or (isinstance(images, np.ndarray) and images.ndim < 4)
     return [images] if one else list(images)

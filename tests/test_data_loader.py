@@ -289,6 +289,9 @@ def test_what_cannot_be_batched_is_refused(records, vocabulary):
         get_loader([], vocabulary, transform=transform)
     with pytest.raises(ValueError, match=r"image 1 \(.*000001\.png\) has no caption"):
         get_loader([replace(train[0], captions=())], vocabulary, transform=transform)
+    for none in ({"images_per_batch": 0}, {"captions_per_image": 0}, {"images_per_batch": -4}):
+        with pytest.raises(ValueError, match="images_per_batch and captions_per_image must be at least 1"):
+            get_loader(train, vocabulary, transform=transform, **none)
     train[2].path.unlink()
     with pytest.raises(FileNotFoundError, match=r"No image at .*000003\.png"):
         list(get_loader(train, vocabulary, transform=transform))

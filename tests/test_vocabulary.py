@@ -125,6 +125,9 @@ def test_words_that_look_like_specials_stay_words():
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="list of captions, not from the one caption 'a dog'"):
         Vocabulary("a dog")
+    for wrong in ([["a", "dog"]], [7], [b"a dog"]):
+        with pytest.raises(ValueError, match=f"from captions, texts, and not from {type(wrong[0]).__name__}s"):
+            Vocabulary(wrong)
     for arguments in ({"threshold": 0}, {"max_words": 0}):
         with pytest.raises(ValueError, match="must be at least 1"):
             Vocabulary(CAPTIONS, **arguments)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from models.cells import named
 from training.config import Config, override
 
 # Photographs: an ImageNet network, frozen, its features cached; words seen fewer than five times are `<unk>`.
@@ -201,7 +202,7 @@ def for_dataset(
         given |= {"encoder": name, "weights": weights or ("none" if name == "small" else "DEFAULT")}
     if preset is None:
         preset = "sample" if dataset == "sample" else "photographs"
-    settings = replace(PRESETS[preset], dataset=dataset)
+    settings = replace(named(PRESETS, preset, "preset"), dataset=dataset)
     if dataset == "sample" and "encoder" not in given:
         settings = replace(settings, **{name: getattr(PRESETS["sample"], name) for name in _OF_SAMPLE})
     name = given.get("encoder", settings.encoder)

@@ -50,7 +50,8 @@ def test_a_name_is_looked_up_under_DATA(tiny_coco, monkeypatch):
 )
 def test_a_misspelt_name_is_answered_with_the_nearest(tiny_coco, monkeypatch, given, meant):
     monkeypatch.setattr(paths, "DATA", tiny_coco.parent)
-    with pytest.raises(FileNotFoundError, match=rf"No dataset at .*{given}: did you mean '{meant}'\? Or "):
+    way = paths.WAYS.get(meant, "draw the sample")[:15]
+    with pytest.raises(FileNotFoundError, match=rf"No dataset at .*{given}: did you mean '{meant}'\? Or {way}"):
         load_records(given)
 
 

@@ -188,3 +188,8 @@ def test_the_training_config_is_the_settings():
     settings = presets.for_dataset("flickr8k")
     assert settings.dataset == "flickr8k" and settings.training_config().epochs == settings.epochs
     assert settings.encoder_options()["name"] == settings.encoder
+
+
+def test_an_unknown_preset_is_named_in_a_notebook_too():
+    with pytest.raises(ValueError, match="unknown preset 'lstmm': take one of sample, photographs, "):
+        presets.for_dataset("sample", "lstmm")
