@@ -211,8 +211,8 @@ class LengthBucketSampler(Sampler[list[tuple[int, int]]]):
     With one caption an image the batches are pure length buckets, but for those of the pictures left over, too few of
     their length to fill one. `Loader.set_epoch` says which epoch comes next, and how many of its batches to pass over.
 
-    `share` is (this process, of how many): batches that are shuffled are those of one process, and of each this one has
-    every so manieth picture, perhaps none; in their order, they are batches of every so manieth picture of all.
+    `share` is (this process, of n): batches that are shuffled are those of one process, and of each this one has every
+    n-th picture, perhaps none; in their order, they are batches of every n-th picture of all.
     """
 
     def __init__(self, dataset: CaptionDataset, images_per_batch: int, shuffle: bool, share: tuple[int, int] = (0, 1)):

@@ -143,8 +143,9 @@ def test_a_run_with_a_killed_process_goes_on_and_ends_as_a_whole_one(run):
         with contextlib.suppress(ProcessLookupError):  # it had ended before
             os.kill(int((run.base / name / f"{victim}.pid").read_text()), signal.SIGKILL)
         _, error = process.communicate(timeout=120)
-        assert error.count(world.ENDED) == (process.returncode != 0), error[-3000:]
-        killed += process.returncode != 0
+        over = (run.base / name / "runs/sample/model/curves.png").exists()  # nothing was left to do
+        assert error.count(world.ENDED) == 1 or over, error[-3000:]
+        killed += not over
         finished(run(name))
         again = made(run.base / name)
         assert again.keys() == whole.keys()
