@@ -20,5 +20,6 @@ def shown(
     things: Iterable[Any] | None = None, what: str = "", unit: str = "batch", disable: bool = False, **options: Any
 ) -> tqdm:
     """`for thing in shown(things, …)`, or `with shown(total=…) as bar: … bar.update()`; `options` are tqdm's."""
-    seen = sys.stderr.isatty() or "ipykernel" in sys.modules  # a terminal, or a notebook
+    notebook = "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
+    seen = sys.stderr.isatty() or notebook
     return tqdm(things, desc=what, unit=unit, leave=False, delay=DELAY, disable=disable or not seen, **options)

@@ -203,7 +203,7 @@ def batch_loss(
 
     `tokens` are those of all processes' shares of the batch; the mean of what they compute is the loss of the whole.
     """
-    penalty_weight = config.attention_penalty and config.attention_penalty * world.weight(len(batch.captions))
+    penalty_weight = config.attention_penalty and config.attention_penalty * world.weight_of(len(batch.captions))
     if not batch.image_ids:
         nothing = of_no_picture(model)
         return nothing, nothing.detach()

@@ -43,7 +43,7 @@ class SelfCritical:
     def __call__(self, model: Captioner, batch: Batch) -> Tensor:
         """A batch of pictures -> a scalar; the true captions are not looked at."""
         if not batch.image_ids:
-            return torch.zeros((), device=batch.captions.device) * world.weight(0)
+            return torch.zeros((), device=batch.captions.device) * world.weight_of(0)
         with eval_mode(model), torch.inference_mode():
             drawn = sample(model.decoder, model.regions(batch), num_samples=self.samples, max_length=self.max_length)
         captions = [[START, *hypothesis.ids] for hypothesis in drawn]
@@ -55,7 +55,7 @@ class SelfCritical:
         logits, _ = model(own)
         of_token = F.cross_entropy(wide(logits), own.targets, reduction="none")  # -log p
         better = better.to(of_token, non_blocking=True)
-        return self.weight * world.weight(len(own.targets)) * (better * of_token).mean()
+        return self.weight * world.weight_of(len(own.targets)) * (better * of_token).mean()
 
     def advantage(self, own: Batch) -> Tensor:
         """How much more than its siblings each caption of a batch scored: (B,), on the CPU."""

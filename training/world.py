@@ -62,7 +62,7 @@ def total(number: Number) -> Number:
     return type(number)(summed.item())
 
 
-def weight(count: int) -> float:
+def weight_of(count: int) -> float:
     """By how much this process's mean of `count` things is multiplied, so that the mean over processes, which is what
     the gradient is, becomes that over all their things: alone by 1."""
     return 1.0 if size() == 1 else count * size() / max(total(count), 1)

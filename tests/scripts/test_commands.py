@@ -299,7 +299,8 @@ def test_a_run_learns_from_its_own_captions(folder):
 
 
 @pytest.mark.parametrize(
-    "how", [["--num-beams", "1"], ["--temperature", "0.8", "--top-p", "0.9"], ["--no-repeat-ngram-size", "1"]]
+    "how",
+    [["--num-beams", "1"], ["--temperature", "0.8", "--top-p", "0.9"], ["--no-repeat-ngram-size", "1"], ["--rounded"]],
 )
 def test_every_search_is_at_hand(folder, how):
     run = train.main([*QUICK, "--preset", "rnn"])
