@@ -229,14 +229,19 @@ def beam_words(step, state, width, longest):
     return [word for word in words if word not in (START, END)]
 
 
+def _grown(step, beams):
+    """All continuations of the beams by one word, the likeliest first."""
+    grown = []
+    for total, words, before in beams:
+        logprobs, after = step(words[-1], before)
+        grown += [(total + more, [*words, word], after) for word, more in enumerate(logprobs.tolist())]
+    return sorted(grown, key=lambda beam: -beam[0])
+
+
 def _beam(step, state, width, longest, *, key=lambda total, words: total, choose=None, enough=math.inf, strip=True):
     beams, finished = [(0.0, [START], state)], []
     for _ in range(longest):
-        grown = []
-        for total, words, before in beams:
-            logprobs, after = step(words[-1], before)
-            grown += [(total + more, [*words, word], after) for word, more in enumerate(logprobs.tolist())]
-        best = sorted(grown, key=lambda beam: -beam[0])[:width]
+        best = _grown(step, beams)[:width]
         finished += [beam for beam in best if beam[1][-1] == END]
         beams = [beam for beam in best if beam[1][-1] != END]
         if len(finished) >= enough:
@@ -275,11 +280,7 @@ def width_finished(step, state, width, longest):
 def goes_on_after_end(step, state, width, longest):
     beams = [(0.0, [START], state)]
     for _ in range(longest):
-        grown = []
-        for total, words, before in beams:
-            logprobs, after = step(words[-1], before)
-            grown += [(total + more, [*words, word], after) for word, more in enumerate(logprobs.tolist())]
-        beams = sorted(grown, key=lambda beam: -beam[0])[:width]
+        beams = _grown(step, beams)[:width]
     words = beams[0][1][1:]
     return words[: words.index(END)] if END in words else words
 
@@ -287,12 +288,9 @@ def goes_on_after_end(step, state, width, longest):
 def _set_aside_first(step, state, width, longest):
     beams, finished = [(0.0, [START], state)], []
     for _ in range(longest):
-        grown = []
-        for total, words, before in beams:
-            logprobs, after = step(words[-1], before)
-            grown += [(total + more, [*words, word], after) for word, more in enumerate(logprobs.tolist())]
+        grown = _grown(step, beams)
         finished += [beam for beam in grown if beam[1][-1] == END]
-        beams = sorted((beam for beam in grown if beam[1][-1] != END), key=lambda beam: -beam[0])[:width]
+        beams = [beam for beam in grown if beam[1][-1] != END][:width]
     _, words, _ = max(finished or beams, key=lambda beam: beam[0])
     return [word for word in words if word not in (START, END)]
 
