@@ -82,7 +82,7 @@ def _say(path: Path, row: Row | str) -> None:
     if isinstance(row, str):
         tqdm.write(row, file=sys.stderr)
     else:
-        tqdm.write(f"{path.name}: {row['caption']}   (p = {row['probability']:.3f})")
+        tqdm.write(f"{path.name}: {row['caption']}   (p = {row['probability']:.1g})")
 
 
 def _pictures(given: Sequence[str]) -> tuple[list[Path], list[str]]:
