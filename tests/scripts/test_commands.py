@@ -204,6 +204,8 @@ def test_an_ensemble_and_a_held_out_part_are_evaluated(folder, capsys):
     assert held < {record.image_id for record in load_records("sample", "train")}
     learned, validated = experiment.records_of(for_dataset("sample", "lstm", {"hold_out": "3", "seed": "5"}))
     assert {r.image_id for r in validated} == held and len(learned) == 5 and not held & {r.image_id for r in learned}
+    of_another_seed = experiment.records_of(for_dataset("sample", "lstm", {"hold_out": "3", "seed": "6"}))
+    assert of_another_seed == (learned, validated)  # so their models compare, and make an ensemble
     one = checkpoint.load(folders[0])
     assert scoring.learned_records(one) == learned and set(one.images.held_out) == held
     assert scoring.learned_records(one, Path("data/sample").absolute())[0].captions == learned[0].captions
