@@ -51,7 +51,7 @@ class Config:
 
     # words and captions
     subset: int | None = None  # train on so many captions only, whole pictures at random; None: on all
-    hold_out: int | None = None  # validate on so many of the training pictures (for every seed the same), not on the val split
+    hold_out: int | None = None  # validate on so many training pictures, alike for every seed; None: the val split
     threshold: int = 1  # a word must occur so often in the training captions
     unknown: float = 0.05  # or less often, where more than this share of their words would be unknown
     max_words: int | None = None  # and be among the so many most frequent ones; None: no limit
