@@ -2,8 +2,10 @@
 
 import os
 
+from dataset.errors import say_in_notebooks
 from dataset.installed import what_is_missing
 
+say_in_notebooks()
 if missing := what_is_missing():
     raise ImportError(missing)
 

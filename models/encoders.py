@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks import INTERPOLATIONS, Network, read_weights
+from models.networks import INTERPOLATIONS, Network, check_file, read_weights
 
 
 class Trunk(nn.Module, ABC):
@@ -146,6 +146,19 @@ def network_by_name(name: str, weights: str | Path | None, image_size: int | Non
     return torchvision_classifier(name, weights, image_size)
 
 
+def check_network(name: str, weights: str | Path | None) -> None:
+    """ValueError for a network that nobody has, FileNotFoundError for weights that are not there: said at the start, in
+    the sentence that would come when the network is built; nothing is built or fetched."""
+    if str(name).startswith("timm/"):
+        from models.timm_encoders import check_timm
+
+        check_timm(name, weights)
+    else:
+        members = [] if name == "small" else list(_published(name).__members__)
+        if weights is not None and str(weights) not in members:
+            check_file(Path(weights), name, _known(members))
+
+
 def small(weights: str | Path | None) -> Network:
     """The course's own CNN."""
     blocks = small_cnn()
@@ -198,12 +211,7 @@ def torchvision_classifier(name: str, weights: str | Path | None, image_size: in
     """
     import torchvision  # not at the top: it takes as long as torch itself, and the small encoder does without
 
-    names = torchvision.models.list_models(module=torchvision.models)
-    if name not in names:
-        close = get_close_matches(str(name), names, n=1)
-        raise ValueError(f"unknown encoder {name!r}: take 'small', one of torchvision's classifiers or timm/NAME" + (
-            f"; did you mean {close[0]!r}?" if close else " (torchvision.models.list_models())"))  # fmt: skip
-    published = torchvision.models.get_model_weights(name)
+    published = _published(name)
     members = published.__members__  # "DEFAULT" among them
     preprocessing = (members.get(str(weights)) or next(iter(published))).transforms()
     mean, std = tuple(preprocessing.mean), tuple(preprocessing.std)
@@ -223,7 +231,7 @@ def torchvision_classifier(name: str, weights: str | Path | None, image_size: in
             "fetch that file elsewhere and give it with weights=; the encoder 'small' needs none"
         ) from None
     if weights is not None and str(weights) not in members:
-        load_weights(network, name, Path(weights), f"; torchvision knows only {', '.join(members)}")
+        load_weights(network, name, Path(weights), _known(list(members)))
     if isinstance(network, torchvision.models.VisionTransformer):
         blocks: list[nn.Module] = [PatchGrid(network)]
     else:
@@ -231,6 +239,22 @@ def torchvision_classifier(name: str, weights: str | Path | None, image_size: in
     if name.startswith("densenet"):
         blocks.append(nn.ReLU())  # a function in torchvision's forward
     return Network(nn.Sequential(*blocks), mean, std, preprocessing.crop_size[0])
+
+
+def _published(name: str) -> Any:
+    """The weights that torchvision has for a classifier of its own, as an enumeration."""
+    import torchvision
+
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        close = get_close_matches(str(name), names, n=1)
+        raise ValueError(f"unknown encoder {name!r}: take 'small', one of torchvision's classifiers or timm/NAME" + (
+            f"; did you mean {close[0]!r}?" if close else " (torchvision.models.list_models())"))  # fmt: skip
+    return torchvision.models.get_model_weights(name)
+
+
+def _known(members: list[str]) -> str:
+    return f"; torchvision knows only {', '.join(members)}" if members else ""
 
 
 def blocks_before_pooling(network: nn.Module) -> list[nn.Module]:

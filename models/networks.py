@@ -26,14 +26,19 @@ class Network(NamedTuple):
     parts: list[list[nn.Parameter]] | None = None  # what may learn apart from the rest, in order; None: each block
 
 
+def check_file(path: Path, name: str, known: str = "") -> None:
+    """FileNotFoundError if a network's weights are not there; the arguments as `read_weights`'."""
+    if not path.is_file():
+        raise FileNotFoundError(f"weights {str(path)!r} for {name}: no such file{known}")
+
+
 def read_weights(path: Path, name: str, known: str = "") -> dict[str, Tensor]:
     """A state dict, tensors by name, from a file of torch or safetensors; nothing in it is run.
 
     `name` is the network's, for messages; `known` ends the one for a missing file (FileNotFoundError). ValueError for a
     file that is something else.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"weights {str(path)!r} for {name}: no such file{known}")
+    check_file(path, name, known)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.hub import MissingPackage, asked
-from models.networks import INTERPOLATIONS, Network, read_weights
+from models.networks import INTERPOLATIONS, Network, check_file, read_weights
 
 
 def timm_model(name: str, weights: str | Path | None, image_size: int | None) -> Network:
@@ -30,7 +30,7 @@ def timm_model(name: str, weights: str | Path | None, image_size: int | None) ->
     options: dict[str, Any] = {"num_classes": 0}
     if image_size and published.fixed_input_size and image_size != published.input_size[-1]:
         options["img_size"] = image_size  # its embedding of places is made for one size
-    tags = [tag.partition(".")[2] for tag in timm.list_pretrained(f"{plain.partition('.')[0]}.*")]
+    tags = _tags(timm, plain)
     try:
         if weights is None:
             model = timm.create_model(plain, **options)
@@ -39,8 +39,7 @@ def timm_model(name: str, weights: str | Path | None, image_size: int | None) ->
                 timm, plain if str(weights) == "DEFAULT" else f"{plain.partition('.')[0]}.{weights}", options
             )
         else:
-            known = f"; timm knows only {', '.join(['DEFAULT', *tags])}" if tags else "; timm itself has none"
-            model = _from_file(timm, plain, Path(weights), options, known)
+            model = _from_file(timm, plain, Path(weights), options, _known(tags))
     except TypeError:
         if "img_size" not in options:
             raise
@@ -53,6 +52,15 @@ def timm_model(name: str, weights: str | Path | None, image_size: int | None) ->
     interpolation = published.interpolation if published.interpolation in INTERPOLATIONS else "bilinear"
     blocks, size = nn.Sequential(LastGrid(model)), published.input_size[-1]
     return Network(blocks, published.mean, published.std, size, interpolation, _parts(timm, model))
+
+
+def check_timm(name: str, weights: str | Path | None) -> None:
+    """Raises what `timm_model` would for a name that timm has not, or weights that are not there; builds nothing."""
+    timm, plain = _timm(name), name.removeprefix("timm/")
+    _check_name(timm, plain)
+    tags = _tags(timm, plain)
+    if weights is not None and str(weights) not in ("DEFAULT", *tags):
+        check_file(Path(weights), name, _known(tags))
 
 
 class LastGrid(nn.Module):
@@ -91,6 +99,15 @@ def _check_name(timm: Any, plain: str) -> None:
     tags = timm.list_pretrained(f"{architecture}.*")
     if tag and plain not in tags:
         raise ValueError(f"unknown encoder 'timm/{plain}'{_nearest(plain, [*tags, architecture], 0.0)}")
+
+
+def _tags(timm: Any, plain: str) -> list[str]:
+    """The tags of the weights that timm has for a model."""
+    return [tag.partition(".")[2] for tag in timm.list_pretrained(f"{plain.partition('.')[0]}.*")]
+
+
+def _known(tags: list[str]) -> str:
+    return f"; timm knows only {', '.join(['DEFAULT', *tags])}" if tags else "; timm itself has none"
 
 
 def _nearest(name: str, names: list[str], cutoff: float = 0.6) -> str:
