@@ -37,9 +37,14 @@ def run(cfg: Config, folder: Path, options: argparse.Namespace, preset: str | No
     )
     if world.rank() == 0:
         training_curves(history).savefig(folder / "curves.png")
-    best, minutes = min(row["val_perplexity"] for row in history), (time.perf_counter() - began) / 60
-    print(f"val perplexity {best:.3f} after {minutes:.1f} minutes; the model is in {folder}")
+    best, minutes = kept_epoch(history), (time.perf_counter() - began) / 60
+    print(f"val perplexity {best['val_perplexity']:.3f} after {minutes:.1f} minutes; the model is in {folder}")
     return history
+
+
+def kept_epoch(history: History) -> dict[str, Any]:
+    """The row of the epoch whose weights the model has: the first of the highest score, else of the lowest perplexity."""
+    return max(history, key=lambda row: row.get("score", -row["val_perplexity"]))
 
 
 def print_epoch(row: dict[str, Any], caption: str) -> None:

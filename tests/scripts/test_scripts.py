@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from dataset.sample import making
 from models import checkpoint
-from scripts import caption, evaluate, features, train
+from scripts import caption, evaluate, features, runs, train
 from training import config, presets
 
 SMALL = {"hidden-size": 16, "word-size": 8, "attention-size": 8, "images-per-batch": 4}
@@ -25,6 +25,12 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     making.make("data/sample", train=8, val=3, test=3)
     return tmp_path
+
+
+def test_the_perplexity_at_the_end_is_that_of_the_epoch_that_is_kept():
+    by_cider = [{"val_perplexity": p, "score": s} for p, s in ((16.1, 0.60), (17.5, 0.68), (17.6, 0.68))]
+    assert runs.kept_epoch(by_cider)["val_perplexity"] == 17.5
+    assert runs.kept_epoch([{"val_perplexity": p} for p in (5.0, 4.0, 4.5)])["val_perplexity"] == 4.0
 
 
 def test_train_then_caption(folder, capsys):
