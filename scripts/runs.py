@@ -43,7 +43,7 @@ def run(cfg: Config, folder: Path, options: argparse.Namespace, preset: str | No
 
 
 def kept_epoch(history: History) -> dict[str, Any]:
-    """The row of the epoch whose weights the model has: the first of the highest score, else of the lowest perplexity."""
+    """The row of the epoch whose weights the model has: of the highest score, else of the lowest perplexity."""
     return max(history, key=lambda row: row.get("score", -row["val_perplexity"]))
 
 
