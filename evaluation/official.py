@@ -16,10 +16,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -52,17 +54,12 @@ def java_score(
         return f"{name} needs {DATA[name]} beside pycocoevalcap: it is not there"
     said = {str(i): [" ".join(tokens)] for i, tokens in enumerate(captions.values())}
     true = {str(i): [" ".join(tokens) for tokens in references[image]] for i, image in enumerate(captions)}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "evaluation.official", name],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # so that its Java can be stopped with it
-    )
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as question:  # a pipe is not filled before somebody reads it
+        json.dump([said, true], question)
+        question.seek(0)
+        child = _asked(name, question)
     try:
-        out, complaint = _answer(child, json.dumps([said, true]), name, seconds)
+        out, complaint = _answer(child, name, seconds)
     except subprocess.TimeoutExpired:
         _stop(child)
         return f"{name} was stopped after {seconds:.0f} seconds"
@@ -74,17 +71,29 @@ def java_score(
     return Score(*json.loads(out.strip().splitlines()[-1]))
 
 
-def _answer(child: subprocess.Popen[str], question: str | None, name: str, seconds: float) -> tuple[str, str]:
+def _asked(name: str, question: IO[str]) -> subprocess.Popen[str]:
+    """A process that reads the question and computes the score."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "evaluation.official", name],
+        cwd=ROOT,
+        stdin=question,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that its Java can be stopped with it
+    )
+
+
+def _answer(child: subprocess.Popen[str], name: str, seconds: float) -> tuple[str, str]:
     """What a process writes and complains; TimeoutExpired after so many seconds, of which a bar runs meanwhile."""
     end = time.monotonic() + seconds
     with shown(None, f"{name}, at most", "s", total=round(seconds)) as bar:
         while True:
             try:
-                return child.communicate(question, timeout=max(0.0, min(1.0, end - time.monotonic())))
+                return child.communicate(timeout=max(0.0, min(1.0, end - time.monotonic())))
             except subprocess.TimeoutExpired:
                 if time.monotonic() >= end:
                     raise
-            question = None  # it may be asked only once
             bar.update()
 
 

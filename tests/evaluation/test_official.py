@@ -81,3 +81,17 @@ def test_a_scorer_that_fails_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(program))
     monkeypatch.setattr(shutil, "which", lambda name: name)
     assert official.java_score("METEOR", *WORDS) == "METEOR failed: RuntimeError: no memory"
+
+
+def test_many_captions_reach_a_scorer_that_starts_slowly(tmp_path, monkeypatch):
+    """As on a busy computer, where Python and its libraries take seconds before they read."""
+    program = tmp_path / "python"
+    program.write_text(
+        f"#!{sys.executable}\nimport json, sys, time\ntime.sleep(1.2)\nprint([len(json.load(sys.stdin)[0]), 0.5])\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    said = {i: [*WORDS[0][0], str(i)] for i in range(2000)}
+    score = official.java_score("METEOR", said, {i: [words] for i, words in said.items()}, seconds=20)
+    assert score == (2000, 0.5)
