@@ -21,12 +21,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance
+from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dataset.pictures import open_image, upright
+from dataset.pictures import Opened, upright
 from dataset.records import Record
 from vocabulary import Vocabulary
 
@@ -65,11 +65,12 @@ class Transform:
             top, bottom, left, right = (random.uniform(0, self.jitter, 4) * sides).astype(int)
             wider = np.pad(np.asarray(picture), ((top, bottom), (left, right), (0, 0)), mode="edge")
             picture = Image.fromarray(wider)
-        picture = picture.resize((self.size, self.size), Image.Resampling[self.interpolation.upper()])
+        pixels = np.array(picture.resize((self.size, self.size), Image.Resampling[self.interpolation.upper()]))
         if self.jitter and random is not None:
-            for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast):
-                picture = enhance(picture).enhance(1 + self.jitter * random.uniform(-1, 1))
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+            light, contrast = 1 + self.jitter * random.uniform(-1, 1, 2)
+            levels = light * (contrast * np.arange(256) + (1 - contrast) * pixels.mean())
+            pixels = levels.clip(0, 255).astype(np.uint8).take(pixels)
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 @dataclass
@@ -150,6 +151,7 @@ class CaptionDataset(Dataset[Item]):
     ):
         self.records, self.transform, self.views = list(records), transform, views
         self.captions_per_image, self.seed = captions_per_image, seed
+        self.opened = Opened()
         every = iter(
             vocabulary.encode_all([c for record in self.records for c in record.captions], max_words, cache_dir)
         )
@@ -181,7 +183,7 @@ class CaptionDataset(Dataset[Item]):
         else:
             assert self.transform is not None, "get_loader gives a transform or views"
             try:
-                picture = self.transform(open_image(record.path), self._random(epoch, index, 1))
+                picture = self.transform(self.opened[record.path], self._random(epoch, index, 1))
             except (ValueError, OSError) as error:  # whether to go on without it is for `Loader` to decide
                 picture = error
         return record.image_id, picture, self.captions_for(epoch, index)

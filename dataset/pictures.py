@@ -62,6 +62,26 @@ def open_image(path: str | Path) -> Image.Image:
         raise ValueError(f"{path} cannot be read as an image ({reason}): replace or remove the file.") from error
 
 
+class Opened:
+    """`open_image` for those who come again: opened[path]; pictures are kept as long as all take at most `room` bytes.
+
+    Small pictures are mostly what opening them costs; of large ones few find a place.
+    """
+
+    def __init__(self, room: int = 2**27):
+        self.room, self.kept = room, dict[Path, Image.Image]()
+
+    def __getitem__(self, path: Path) -> Image.Image:
+        """As `open_image`; the picture is not to be changed."""
+        picture = self.kept.get(path)
+        if picture is None:
+            picture = open_image(path)
+            size = 3 * picture.width * picture.height
+            if size <= self.room:
+                self.kept[path], self.room = picture, self.room - size
+        return picture
+
+
 def upright(image: Image.Image | Any) -> Image.Image:
     """A picture that Pillow holds, as `open_image` would give it; one that is so already is given back.
 

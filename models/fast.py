@@ -1,8 +1,9 @@
 """The loops of model.py with hand-written gradients: the same values, sooner.
 
-Comes in: a model. Inside `with kernels(model):` its additive attention and time loop are those of this page; outside
-they are the plain ones, and so are the results but for rounding. Inside `with rounded_products(model):` there is a
-little more of that. docs/PERFORMANCE.md says what each is worth.
+Comes in: a model. Inside `with kernels(model):` its additive attention, LSTM layers and time loop are those of this
+page; outside they are the plain ones, and so are the results but for rounding. Dropout's are as random, but other
+numbers. Inside `with rounded_products(model):` there is a little more rounding. docs/PERFORMANCE.md says what each is
+worth.
 """
 
 from __future__ import annotations
@@ -203,6 +204,89 @@ class ProductOverTime(torch.autograd.Function):
         return gradient @ weight, of_weight, None
 
 
+# --------------------------------------------------------------------------------------------- an LSTM layer, dropout
+
+
+def lstm_forward(
+    self: nn.LSTM, words: PackedSequence | Tensor, state: tuple[Tensor, Tensor] | None = None
+) -> tuple[PackedSequence | Tensor, tuple[Tensor, Tensor]]:
+    """`nn.LSTM.forward` of one layer over packed words, while it learns."""
+    several = self.num_layers > 1 or self.bidirectional or self.proj_size or not self.bias
+    known = isinstance(words, PackedSequence) and words.sorted_indices is None and state is not None and not several
+    if not known or words.data.is_cuda or not torch.is_grad_enabled():
+        return nn.LSTM.forward(self, words, state)
+    D = self.hidden_size
+    double = words.data.new_ones(4 * D)
+    double[2 * D : 3 * D] = 2  # tanh(x) = 2 sigmoid(2 x) - 1: one sigmoid for all four gates
+    weight, bias = self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0
+    x = nn.functional.linear(words.data, weight * double.unsqueeze(1), bias * double)  # (L, 4 D)
+    hidden_weight = (self.weight_hh_l0 * double.unsqueeze(1)).to(x.dtype)
+    sizes = words.batch_sizes
+    hidden, cells = LSTMOverTime.apply(x, hidden_weight, state[0][0], state[1][0], sizes.tolist())
+    rows = torch.arange(int(sizes[0]))
+    last = (sizes.cumsum(0) - sizes)[(sizes.unsqueeze(1) > rows).sum(0) - 1] + rows  # each caption's last word
+    return PackedSequence(hidden, sizes), (hidden[last].unsqueeze(0), cells[last].unsqueeze(0))
+
+
+class LSTMOverTime(torch.autograd.Function):
+    """An LSTM's loop: the words' gates (L, 4 D), weight (4 D, D), h and c (B, D) -> every h and every c, (L, D).
+
+    Packed by time, `sizes` captions a step; the third gate comes in doubled, and is 2 sigmoid - 1. Sums and cells are
+    in float32 at least. What does not need the step after is computed for all steps at once, as is the weight's
+    gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, h: Tensor, c: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
+        ctx.sizes, ctx.dtypes, start = sizes, (h.dtype, c.dtype), 0
+        gates = x.new_empty(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
+        cells, hidden = gates.new_empty(len(x), h.shape[1]), x.new_empty(len(x), h.shape[1])
+        h, c, befores = h.to(x.dtype), c.to(gates.dtype), []
+        for n in sizes:
+            now, start = slice(start, start + n), start + n
+            h, c = h[:n], c[:n]
+            befores.append((h, c))
+            i, f, g, o = torch.add(x[now], h @ weight.t(), out=gates[now]).sigmoid_().chunk(4, -1)
+            c = torch.addcmul(f * c, i, g, value=2, out=cells[now]).sub_(i)
+            h = hidden[now].copy_(o * torch.tanh(c))
+        before_h, before_c = map(torch.cat, zip(*befores, strict=True))  # (L, D)
+        ctx.save_for_backward(weight, gates, cells, before_h, before_c)
+        return hidden, cells
+
+    @staticmethod
+    def backward(ctx: Any, of_hidden: Tensor, of_cells: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        weight, gates, cells, before_h, before_c = ctx.saved_tensors
+        i, f, g, o = gates.chunk(4, -1)
+        tanh = cells.tanh()
+        slopes = torch.addcmul(gates, gates, gates, value=-1).unflatten(-1, (4, -1))  # of the gates, by c and by h
+        for slope, factor in zip(slopes.unbind(1), (2 * g - 1, before_c, 2 * i, tanh), strict=True):
+            slope.mul_(factor)
+        through = torch.addcmul(o, o * tanh, tanh, value=-1)  # of c, by h
+        of_gates = weight.new_empty(slopes.shape)  # (L, 4, D)
+        h = gates.new_zeros(ctx.sizes[0], gates.shape[1] // 4)
+        c, start = torch.zeros_like(h), len(gates)
+        for n in reversed(ctx.sizes):
+            now, start = slice(start - n, start), start - n
+            of_h = h[:n].add_(of_hidden[now])
+            of_c = c[:n].add_(of_cells[now]).addcmul_(of_h, through[now])
+            of_gates[now, :3] = slopes[now, :3] * of_c.unsqueeze(1)
+            of_gates[now, 3] = slopes[now, 3] * of_h
+            of_c.mul_(f[now])
+            of_h.copy_(of_gates[now].flatten(1) @ weight)
+        of_x = of_gates.flatten(1)
+        return of_x, of_x.t() @ before_h, h.to(ctx.dtypes[0]), c.to(ctx.dtypes[1]), None
+
+
+def dropout_forward(self: nn.Dropout, x: Tensor) -> Tensor:
+    """`nn.Dropout.forward`, in 256ths: a random byte for each number, as drawing numbers is most of what it costs."""
+    dropped = round(256 * self.p)
+    if not self.training or x.is_cuda or not 0 < dropped < 256:
+        return nn.Dropout.forward(self, x)
+    eight = torch.empty(-(-x.numel() // 8), dtype=torch.long, device=x.device).random_(-(2**63), None)
+    kept = eight.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+    return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
+
+
 class Prefixes(torch.autograd.Function):
     """x -> x[:n] for every n in `sizes`, as plain slicing gives, but with one gradient buffer for all slices.
 
@@ -226,4 +310,6 @@ class Prefixes(torch.autograd.Function):
 KERNELS = (
     (AdditiveAttention, "scores", additive_scores),
     (AttentionDecoder, "forward", attention_forward),
+    (nn.LSTM, "forward", lstm_forward),
+    (nn.Dropout, "forward", dropout_forward),
 )

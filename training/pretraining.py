@@ -71,7 +71,7 @@ def fit_detector(
     """
     device = torch.device(device)
     detector.to(device).train()
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     torch.manual_seed(seed)
     schedule, steps, step = TrainingConfig(warmup=0.1), epochs * len(loader), 0
     history: list[dict[str, Any]] = []

@@ -5,6 +5,7 @@ pixels on the canvas. It knows no objects, except that the sun and the moon keep
 """
 
 from collections.abc import Callable
+from functools import cache
 from math import cos, pi, sin
 from random import Random
 
@@ -75,6 +76,7 @@ def paint_clouds(canvas: Canvas, count: int, color: RGB, scale: float, rng: Rand
 Tone = Callable[[RGB], RGB]
 
 
+@cache
 def dimmed(color: RGB) -> RGB:
     """A colour of the ground by night: darker and bluer."""
     return mix(mix((0, 0, 0), color, 0.62), (26, 40, 104), 0.36)

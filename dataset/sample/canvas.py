@@ -5,6 +5,7 @@ as large as asked for and shrunk at the end, which smooths the edges. It does no
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import cos, pi, sin
 
 from PIL import Image, ImageDraw
@@ -24,6 +25,14 @@ def mix(a: RGB, b: RGB, share: float) -> RGB:
         round(a[1] + (b[1] - a[1]) * share),
         round(a[2] + (b[2] - a[2]) * share),
     )
+
+
+@lru_cache(maxsize=64)  # all pictures together have some twenty
+def band(width: int, height: int, upper: RGB, lower: RGB) -> Image.Image:
+    """A picture that goes from one colour, at its upper edge, to the other."""
+    column = Image.new("RGB", (1, height))
+    column.putdata([mix(upper, lower, k / height) for k in range(height)])
+    return column.resize((width, height), Image.Resampling.NEAREST)
 
 
 def arc(x: float, y: float, rx: float, ry: float, start: float = 0, stop: float = 360, steps: int = 24) -> Points:
@@ -83,9 +92,7 @@ class Canvas:
     def gradient(self, top: float, bottom: float, upper: RGB, lower: RGB) -> None:
         """Fill the full width from `top` to `bottom`, from one colour to the other."""
         y0, y1 = round(top * self.scale), round(bottom * self.scale)
-        column = Image.new("RGB", (1, y1 - y0))
-        column.putdata([mix(upper, lower, k / (y1 - y0)) for k in range(y1 - y0)])
-        self.image.paste(column.resize((self.image.width, y1 - y0), Image.Resampling.NEAREST), (0, y0))
+        self.image.paste(band(self.image.width, y1 - y0, upper, lower), (0, y0))
 
     def color_under(self, x: float, y: float) -> RGB:
         """The colour of the pixel just above a point."""

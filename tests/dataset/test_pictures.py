@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from data_loader import Transform
 from dataset import pictures
-from dataset.pictures import open_image, upright
+from dataset.pictures import Opened, open_image, upright
 from figures.pictures import as_array
 
 
@@ -225,3 +225,15 @@ def test_without_pillow_heif_the_way_out_is_named(tmp_path):
         assert "it is HEIC: pip install pillow-heif, or save it as JPEG" in answer.stdout
         with pytest.raises(ValueError, match=rf"{name} cannot be read as an image"):  # nor is it whole
             open_image(tmp_path / name)
+
+
+def test_pictures_that_come_again_are_kept_as_long_as_there_is_room(tmp_path):
+    for name, red in (("a.png", 10), ("b.png", 20)):
+        Image.new("RGB", (8, 6), (red, 0, 0)).save(tmp_path / name)
+    opened = Opened(room=3 * 8 * 6)
+    first = {name: opened[tmp_path / name] for name in ("a.png", "b.png")}
+    assert opened[tmp_path / "a.png"] is first["a.png"]
+    again = opened[tmp_path / "b.png"]
+    assert again is not first["b.png"] and again.getpixel((0, 0)) == (20, 0, 0)
+    with pytest.raises(FileNotFoundError):
+        opened[tmp_path / "c.png"]

@@ -6,7 +6,7 @@ import inspect
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from model import AdditiveAttention, AttentionDecoder
 from models.decoders import DECODERS
@@ -44,6 +44,41 @@ def test_with_kernels_scores_attention_and_gradients_are_those_of_the_plain_page
             torch.testing.assert_close(decoder(features, words, torch.tensor([1, 0, 2, 1]))[0], plain[0])
     for a, b in zip(fast, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_an_lstm_ends_in_the_plain_state_and_that_has_the_plain_gradient():
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(5, 3, batch_first=True).double()
+    x, sizes = torch.randn(8, 5).double(), torch.tensor([4, 2, 1, 1])
+    state = [torch.randn(1, 4, 3).double().requires_grad_() for _ in range(2)]
+
+    def results() -> list[torch.Tensor]:
+        _, after = lstm(PackedSequence(x, sizes), state)
+        return [*after, *torch.autograd.grad(after[0].square().sum() + after[1].sin().sum(), state)]
+
+    plain = results()
+    with kernels(lstm):
+        fast = results()
+        two = torch.nn.LSTM(5, 3, num_layers=2)
+        with kernels(two):  # what the kernel does not know goes the plain way
+            assert two(PackedSequence(x.float(), sizes))[1][0].shape == (2, 4, 3)
+        assert lstm(x.unsqueeze(0))[0].shape == (1, 8, 3)
+    for a, b in zip(fast, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    torch.manual_seed(0)
+    x = torch.ones(1001, 101, requires_grad=True)
+    for share in (0.2, 0.5):
+        dropout = torch.nn.Dropout(share)
+        with kernels(dropout):
+            y = dropout(x)
+            assert abs((y == 0).float().mean().item() - share) < 0.005
+            assert abs(y.mean().item() - 1) < 0.01 and len(y.unique()) == 2
+            assert torch.equal(torch.autograd.grad(y.sum(), x)[0], y)
+            assert not torch.equal(dropout(x), y)
+            assert torch.equal(dropout.eval()(x), x)
 
 
 def test_kernels_are_there_inside_only_and_may_be_nested():
