@@ -26,7 +26,7 @@ KILLS = 50 if LONG else 5
 HOST = """
 import functools, json, os, signal, sys, time
 from pathlib import Path
-import torch
+import torch, torch._dynamo  # which the first optimizer of a process imports: as long as torch itself
 from dataset.sample import making
 from scripts import runs, train
 from training import experiment
