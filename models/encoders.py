@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks import INTERPOLATIONS, Network, check_file, read_weights
+from models.networks import INTERPOLATIONS, Network, check_file, encoder_of, read_weights
 
 
 class Trunk(nn.Module, ABC):
@@ -24,9 +24,9 @@ class Trunk(nn.Module, ABC):
 
     `name` is "small" (learns the drawn sample from scratch), any torchvision classifier, or "timm/" and any model of
     timm; `weights` the name of torchvision's own ("IMAGENET1K_V1") or timm's ("DEFAULT", or a tag), a path to a state
-    dict, or None. Only the last `finetune` blocks that have weights learn, None: all of them. `grid` is the number of
-    regions a side; None: the network's own. `interpolation` says how pictures are resized for it; None: as they were
-    when it was trained.
+    dict, a checkpoint's folder for the encoder that is in it, or None. Only the last `finetune` blocks that have
+    weights learn, None: all of them. `grid` is the number of regions a side; None: the network's own. `interpolation`
+    says how pictures are resized for it; None: as they were when it was trained.
     Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for a missing file, OSError if
     weights cannot be fetched or timm is not installed.
     """
@@ -44,7 +44,8 @@ class Trunk(nn.Module, ABC):
         interpolation: str | None = None,
     ):
         super().__init__()
-        network = network_by_name(name, weights, image_size)
+        learned = encoder_of(Path(weights)) if weights is not None and Path(weights).is_dir() else None
+        network = network_by_name(name, None if learned else weights, image_size)
         self.name, self.grid, self.finetune = name, grid, finetune
         self.image_size = image_size or network.image_size
         self.interpolation = interpolation or network.interpolation
@@ -53,6 +54,11 @@ class Trunk(nn.Module, ABC):
         self.blocks = network.blocks.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(network.mean).expand(3).reshape(3, 1, 1).clone())
         self.register_buffer("std", torch.tensor(network.std).expand(3).reshape(3, 1, 1).clone())
+        if learned:
+            try:
+                self.load_state_dict(learned)
+            except RuntimeError:
+                raise ValueError(f"{weights}: its encoder is not {name}") from None
         parts = network.parts or [part for block in network.blocks if (part := list(block.parameters()))]
         if finetune is not None and not 0 <= finetune <= len(parts):
             most = len(parts)
@@ -149,6 +155,9 @@ def network_by_name(name: str, weights: str | Path | None, image_size: int | Non
 def check_network(name: str, weights: str | Path | None) -> None:
     """ValueError for a network that nobody has, FileNotFoundError for weights that are not there: said at the start, in
     the sentence that would come when the network is built; nothing is built or fetched."""
+    if weights is not None and Path(weights).is_dir():
+        check_file(Path(weights) / "model.safetensors", name)
+        weights = None
     if str(name).startswith("timm/"):
         from models.timm_encoders import check_timm
 

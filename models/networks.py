@@ -48,3 +48,12 @@ def read_weights(path: Path, name: str, known: str = "") -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ValueError(f"{path}: not a state dict, tensors by name, that torch can load safely (weights_only=True)")
     return state
+
+
+def encoder_of(folder: Path) -> dict[str, Tensor]:
+    """The state of the encoder in a checkpoint's folder. FileNotFoundError, ValueError if it is none."""
+    state = read_weights(folder / "model.safetensors", "an encoder")
+    own = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
+    if not own:
+        raise ValueError(f"{folder}: a checkpoint without an encoder")
+    return own

@@ -12,13 +12,16 @@ import pytest
 import torch
 import torchvision
 from conftest import Malicious
+from safetensors.torch import save_file
 from torch import nn
 
 from data_loader import Batch
 from model import AttentionDecoder, Captioner, DecoderRNN, EncoderCNN, SpatialDecoder
 from models.cells import CELLS
 from models.devices import best_device
+from models.encoders import check_network
 from models.interface import EncodedImages
+from models.show_and_tell import ShowAndTell
 
 
 def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
@@ -271,6 +274,25 @@ def changed_by_a_training_step(encoder: EncoderCNN) -> set[str]:
     model(batch)[0].square().sum().backward()
     optimizer.step()
     return {key for key, value in encoder.state_dict().items() if not torch.equal(value, before[key])}
+
+
+def test_the_encoder_of_a_checkpoint_serves_another_decoder(tmp_path):
+    learned = Captioner(EncoderCNN("squeezenet1_1", finetune=None), ShowAndTell(5, 512, word_size=4, hidden_size=4))
+    save_file(
+        {name: value.contiguous() for name, value in learned.state_dict().items()}, tmp_path / "model.safetensors"
+    )
+    encoder = EncoderCNN("squeezenet1_1", weights=tmp_path)
+    assert all(torch.equal(value, learned.encoder.state_dict()[name]) for name, value in encoder.state_dict().items())
+    assert encoder.frozen
+    with pytest.raises(ValueError, match="its encoder is not small"):
+        EncoderCNN("small", weights=tmp_path)
+    save_file(learned.decoder.state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="a checkpoint without an encoder"):
+        EncoderCNN("squeezenet1_1", weights=tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    for use in (EncoderCNN, check_network):
+        with pytest.raises(FileNotFoundError, match=r"model\.safetensors.*no such file"):
+            use("squeezenet1_1", weights=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["small", "resnet18"])

@@ -59,7 +59,7 @@ class Config:
 
     # encoder; `small` is pre-trained, if it is frozen and has no weights (training/pretraining.py)
     encoder: str = "small"  # or any torchvision classifier, e.g. "resnet50", or any model of timm's, "timm/NAME"
-    weights: str | None = None  # a name of torchvision's ("IMAGENET1K_V1") or timm's ("DEFAULT"), a file, or None
+    weights: str | None = None  # torchvision's name ("IMAGENET1K_V1"), timm's ("DEFAULT"), a file, a checkpoint
     image_size: int | None = None  # pixels; None: what the encoder was made for
     grid: int | None = 8  # regions per side; None: the encoder's own
     finetune: int | None = 0  # so many last blocks learn; 0: frozen, features are cached; None: all
