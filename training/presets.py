@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from models.cells import named
+from models.encoders import check_network
 from training.config import Config, override
 
 # Photographs: an ImageNet network, frozen, its features cached; words seen fewer than five times are `<unk>`.
@@ -194,12 +195,13 @@ def for_dataset(
     Without a preset the one that suits the dataset: the drawn sample's own, or the one for photographs. A preset on the
     sample gets the sample's encoder, unless `given` names another one. The preset's weights are torchvision's: where
     `given` names none, an encoder of timm's gets "DEFAULT", the small one none. `encoder` names encoder and weights at
-    once: "NAME=WEIGHTS", or "NAME" for those of its package. ValueError as `override`'s.
+    once: "NAME=WEIGHTS", or "NAME" for those of its package; errors as `check_network`'s. ValueError as `override`'s.
     """
     given = dict(given or {})
     if encoder is not None:
         name, _, weights = encoder.partition("=")
         given |= {"encoder": name, "weights": weights or ("none" if name == "small" else "DEFAULT")}
+        check_network(name, None if given["weights"] == "none" else given["weights"])
     if preset is None:
         preset = "sample" if dataset == "sample" else "photographs"
     settings = replace(named(PRESETS, preset, "preset"), dataset=dataset)
