@@ -31,7 +31,8 @@ def _show(shell: Any, kind: type[BaseException], error: BaseException, way: Trac
     if note := STOPPED if stopped else NOT_YET if ends_in_cell and isinstance(error, NameError | KeyError) else "":
         error.add_note(note)
     if not stopped and not _raised_by_course(way):
-        shell.showtraceback((kind, error, way), running_compiled_code=True)
+        ran = any(frame.f_globals.get("__name__") == "__main__" for frame, _ in walk_tb(way))  # else it is no Python
+        shell.showtraceback((kind, error, way), running_compiled_code=ran)
         return
     cause, suppressed = error.__cause__, error.__suppress_context__
     error.__cause__ = None  # nor what was being handled

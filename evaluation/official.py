@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -76,10 +76,12 @@ def _asked(name: str, question: IO[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "evaluation.official", name],
         cwd=ROOT,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},  # where it is C, Java opens no file whose path has umlauts
         stdin=question,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,  # so that its Java can be stopped with it
     )
 
@@ -112,9 +114,7 @@ def _stop(child: subprocess.Popen[str]) -> None:
 
 def _meteor(said: Texts, true: Texts, resamples: int = 200) -> tuple[float, float]:
     """METEOR of the set, and 1.96 standard deviations of METEOR over sets drawn anew with replacement."""
-    from pycocoevalcap.meteor.meteor import Meteor
-
-    meteor = Meteor()
+    meteor = _started()
 
     def score(rows: Sequence[str]) -> float:  # Java answers with a line for each row, and the set's score as the last
         meteor.meteor_p.stdin.write((" ||| ".join(["EVAL", *rows]) + "\n").encode())
@@ -124,6 +124,25 @@ def _meteor(said: Texts, true: Texts, resamples: int = 200) -> tuple[float, floa
     rows = [meteor._stat(said[image][0], true[image]) for image in said]
     draws = np.random.default_rng(0).integers(len(rows), size=(resamples, len(rows)))
     return score(rows), 1.96 * float(np.std([score([rows[i] for i in draw]) for draw in draws]))
+
+
+def _started() -> Any:
+    """pycocoevalcap's Meteor, but its Java finds the paraphrases under any path.
+
+    METEOR makes their place from its own, in which it encodes blanks and umlauts twice.
+    """
+    from pycocoevalcap.meteor import meteor
+
+    started = meteor.Meteor.__new__(meteor.Meteor)  # whose __init__ starts it without these
+    usual = ["java", "-jar", "-Xmx2G", meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
+    started.meteor_p = subprocess.Popen(
+        [*usual, "-a", "data/paraphrase-en.gz"],
+        cwd=Path(meteor.__file__).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    return started
 
 
 def _spice(said: Texts, true: Texts) -> tuple[float, float]:

@@ -61,6 +61,11 @@ class Symptom:
 
 def check(function: Any, seed: int = 0) -> Result:
     """Is this function right? Its name tells the task; another `seed` draws other inputs. Never raises."""
+    if not callable(function):
+        sentence = (
+            f"a function is asked, by its name alone, as in `check({next(iter(TASKS))})`: this is {short(function)}"
+        )
+        return Result(type(function).__name__, "wrong", sentence)
     name = getattr(function, "__name__", None) or type(function).__name__
     by_name = TASKS | {bug.name: bug for bug in BUGS.values()}
     if name in by_name:

@@ -151,7 +151,8 @@ def _sentence(error: BaseException, function: Callable[..., Any], seconds: float
         message = (str(error).splitlines() or [""])[0][:160]
     except Exception:
         message = ""
-    return f"{line}: {type(error).__name__}" + (f": {message}" if message else "")
+    ask = ": is there a `...` still to write?" if "ellipsis" in message else ""  # so Python calls it
+    return f"{line}: {type(error).__name__}" + (f": {message}" if message else "") + ask
 
 
 def _changed(function: Callable[..., Any], after: tuple[Any, ...], before: tuple[Any, ...]) -> str:

@@ -1,16 +1,19 @@
-"""What a network is before it becomes an encoder, and weights from a file.
+"""What a network is before it becomes an encoder, and its weights in a file.
 
-Comes in: a file. Goes out: tensors by name. What it does not know: which networks there are.
+Comes in: a file. Goes out: tensors by name; and back. What it does not know: which networks there are.
 """
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from dataset import files
 
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest")  # how a picture may be resized
 
@@ -57,3 +60,10 @@ def encoder_of(folder: Path) -> dict[str, Tensor]:
     if not own:
         raise ValueError(f"{folder}: a checkpoint without an encoder")
     return own
+
+
+def save_weights(network: nn.Module, path: str | Path) -> None:
+    """A network's weights into a file that `read_weights` reads, whole or not at all; OSError says what to do."""
+    content = io.BytesIO()
+    torch.save(network.state_dict(), content)
+    files.write(path, content.getvalue())

@@ -9,7 +9,6 @@ while the encoder is frozen, its features cached; then encoder and decoder learn
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +34,7 @@ from models.cells import named
 from models.checkpoint import RunCheckpoint, TrainingImages
 from models.decoders import DECODERS
 from models.devices import memory_explained
+from models.networks import save_weights
 from training import world
 from training.config import Config
 from training.features import extract, file_of
@@ -147,9 +147,7 @@ def pretrain_encoder(
         autocast=runtime.autocast,
         after_epoch=lambda row: print(line.format(**row), flush=True),
     )
-    content = io.BytesIO()
-    torch.save(encoder.blocks.state_dict(), content)
-    files.write(path, content.getvalue())
+    save_weights(encoder.blocks, path)
 
 
 def with_encoder_weights(

@@ -71,5 +71,7 @@ def test_a_cell_that_was_left_out_is_asked_for(told):
 def test_other_errors_are_shown_whole(told):
     lines = told(CHAINED + "look_up()")
     assert lines[-1] == "ValueError: no dog" and "KeyError: 'dog'" in lines
+    lines = told("def mine(x)\n    return x")
+    assert lines[-1].startswith("SyntaxError") and not any("interactiveshell" in line for line in lines)
     lines = told("import json\njson.loads('{')")
     assert lines[-1].startswith("JSONDecodeError") and any("decoder.py" in line for line in lines)

@@ -1,6 +1,7 @@
 """What a user relies on where Java scores: the official number or a line that says why not, and no Java left behind."""
 
 import contextlib
+import inspect
 import io
 import os
 import shutil
@@ -25,7 +26,12 @@ WORDS = (
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
-def test_meteor_is_the_official_one_or_says_why_not():
+def test_meteor_is_the_official_one_wherever_it_lies_or_says_why_not(tmp_path, monkeypatch):
+    """In a real folder with blanks and umlauts: METEOR itself does not find its data there."""
+    folder = tmp_path / "Kurs für alle/it's"
+    shutil.copytree(Path(inspect.getfile(Meteor)).parent, folder / "pycocoevalcap/meteor")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("LC_ALL", "C")
     said, true = WORDS
     texts = {i: [" ".join(tokens)] for i, tokens in said.items()}
     references = {i: [" ".join(tokens) for tokens in of_image] for i, of_image in true.items()}

@@ -112,6 +112,18 @@ def test_what_is_no_task_is_said(thing):
     assert repr(symptom(1, thing)) and repr(symptom("x", thing))
 
 
+def test_a_function_that_was_called_is_asked_for_by_its_name():
+    assert check(["a", "dog"]).sentence.startswith("a function is asked, by its name alone, as in `check(")
+
+
+def test_dots_that_are_left_are_asked_for():
+    def coverage_at(counts, k):
+        kept = ...
+        return len(kept) / len(counts), sum(kept) / sum(counts.values())
+
+    assert check(coverage_at).sentence.endswith("has no len(): is there a `...` still to write?")
+
+
 def test_a_name_that_is_nearly_a_task_gets_a_hint():
     def lstm_stepp(gates, c): ...
 
