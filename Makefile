@@ -4,7 +4,7 @@ PY := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample run lab app student test course tests lint test-long test-oldest notebooks
+.PHONY: help install sample run lab app student test course small tests lint test-long test-oldest notebooks
 
 help:
 	@echo "make run        install, draw the sample, run the four notebooks into pages under build/"
@@ -42,11 +42,14 @@ app: $(INSTALLED)
 student: $(INSTALLED)
 	@$(PY) -m scripts.student
 
-test: $(INSTALLED)  # two at a time, each on one core: the longest first
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going course tests lint
+test: $(INSTALLED)  # two at a time, each on one core: the longest first, so that both cores end at about the same time
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going course tests small lint
 
-course: $(INSTALLED)
-	$(PY) -m pytest -m notebooks -s
+course: $(INSTALLED)  # the four notebooks as they are
+	$(PY) -m pytest -m notebooks --ignore=tests/test_small_courses.py -s
+
+small: $(INSTALLED)  # and on small data
+	$(PY) -m pytest tests/test_small_courses.py
 
 tests: $(INSTALLED)
 	$(PY) -m pytest -m "not notebooks"

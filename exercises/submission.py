@@ -1,24 +1,26 @@
-"""One submission, checked in a process of its own: `python -m exercises.submission` (scripts/grade.py starts it).
+"""Submissions, each checked in a process of its own: `python -m exercises.submission` (scripts/grade.py starts it).
 
-Comes in: a student's notebook. Of its code only imports, functions, classes and plain constants are executed, each by
-itself: cells may be copied, moved, missing or wrong, and nothing is trained. The answers are the functions that have a
-task's name; of several the last that is written. Goes out: lines of JSON on the standard output, one when the library
-is imported, one as a task begins and one with its result. Whatever the student prints goes nowhere.
+The library is imported once; each line of JSON on the standard input, a `Job`, is then answered by a fork of the
+process. Comes in: students' notebooks. Of their code only imports, functions, classes and plain constants are executed,
+each by itself: cells may be copied, moved, missing or wrong, and nothing is trained. The answers are the functions that
+have a task's name; of several the last that is written. Goes out: lines of JSON on the standard output, one with the
+number of the process, one as a task begins, one with its result, and one when the process has ended. Whatever a student
+prints goes nowhere.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import linecache
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from exercises import running
 from exercises.checking import BUGS, TASKS, Result, check
@@ -118,26 +120,50 @@ def report(path: Path, seed: int, skip: list[str]) -> Iterator[dict[str, Any]]:
     yield {"done": True}
 
 
-def main() -> None:
-    """Confines itself, then reads, executes and checks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("notebook", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory", type=int, default=2**31, help="bytes")
-    parser.add_argument("--seconds", type=int, default=120)
-    parser.add_argument("--call", type=float, default=running.SECONDS, help="seconds for one call of an answer")
-    parser.add_argument("--skip", nargs="*", default=[], help="tasks that are not checked again")
-    args = parser.parse_args()
+@dataclass(frozen=True)
+class Job:
+    """One submission to check."""
+
+    folder: str  # with the notebook, submission.ipynb; the only place in which it may write
+    seed: int
+    skip: list[str]  # tasks that are not checked again
+    memory: int  # bytes
+    seconds: int
+    call: float  # seconds for one call of an answer
+
+
+def answer(job: Job) -> NoReturn:
+    """Confines this process, then reads, executes and checks; it ends with the last word."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    running.SECONDS = args.call
-    confine(Path.cwd(), args.memory, args.seconds)
-    for piece in chain([{"ready": True}], report(args.notebook, args.seed, args.skip)):
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nowhere, descriptor)
+    os.chdir(job.folder)
+    os.environ.update(HOME=job.folder, TMPDIR=job.folder)
+    running.SECONDS = job.call
+    confine(Path.cwd(), job.memory, job.seconds)
+    for piece in report(Path("submission.ipynb"), job.seed, job.skip):
         print(json.dumps(piece), file=channel, flush=True)
-    channel.flush()
     os._exit(0)  # whatever the submission has left to be done at the end
+
+
+def main() -> None:
+    """Answers one job after the other; without `fork`, on Windows, the first only, and whoever asks starts another."""
+    for line in sys.stdin:
+        job = Job(**json.loads(line))
+        if sys.platform == "win32":
+            print(json.dumps({"process": os.getpid()}), flush=True)
+            answer(job)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setsid()
+                answer(job)
+            finally:
+                os._exit(1)
+        print(json.dumps({"process": child}), flush=True)
+        os.waitpid(child, 0)
+        print(json.dumps({"ended": child}), flush=True)
 
 
 if __name__ == "__main__":

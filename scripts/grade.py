@@ -1,4 +1,4 @@
-"""Submissions are checked, each in a process and a folder of its own, with limits.
+"""Submissions are checked, each in a process and a folder of its own, with limits; the library is imported once.
 
     python -m scripts.grade anna.ipynb ben.ipynb --json grades.json
 
@@ -7,6 +7,8 @@ JSON file. The seeds of the checks are fresh; `--seed`, as told in the table, re
 ends, fills the memory, prints without end, starts processes or deletes files harms neither this computer nor the
 others' grades (exercises/confine.py says how far that goes).
 """
+
+from __future__ import annotations
 
 import argparse
 import contextlib
@@ -29,7 +31,7 @@ from typing import Any
 from dataset import files
 from exercises import running
 from exercises.checking import SIGNS
-from exercises.submission import EVERY
+from exercises.submission import EVERY, Job
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,7 +65,79 @@ class Grade:
         self.points, self.of = self.points + points, self.of + task.points
 
 
-def grade(path: Path, seed: int, limits: Limits | None = None) -> Grade:
+class Library:
+    """A process that has imported the library; each submission is checked by a fork of it. Use it in a `with` block.
+
+    Of this process's environment it knows nothing but PATH and the language.
+    """
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen | None = None
+        self.lines: queue.Queue[bytes] = queue.Queue()
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            _end(self.process.pid)
+            self.process.wait()
+            self.process = None
+
+    def _started(self) -> Any:
+        """Where jobs are written to; a process that has ended is followed by another one."""
+        if self.process is None or self.process.poll() is not None:
+            kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "exercises.submission"],
+                cwd=ROOT,
+                env=kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            self.lines = queue.Queue()
+            threading.Thread(target=_read, args=(self.process.stdout, self.lines), daemon=True).start()
+        return self.process.stdin
+
+    def ask(self, job: Job, limits: Limits, left: float) -> Iterator[dict[str, Any]]:
+        """Yields what is said of a submission until its process ends, or is ended: it was too long silent.
+
+        Its seconds that are `left` count from its first word, when the library is imported.
+        """
+        jobs = self._started()
+        jobs.write((json.dumps(asdict(job)) + "\n").encode())
+        jobs.flush()
+        child, ended, patience, end = 0, False, limits.start, 0.0
+        try:
+            while line := self.lines.get(timeout=max(0.1, patience)):
+                piece = json.loads(line)
+                if ended := "ended" in piece:
+                    return
+                child = child or piece.get("process", 0)
+                yield piece
+                end = end or time.monotonic() + left
+                patience = min(limits.silence, end - time.monotonic())
+            ended = True  # so has the library's process, by whatever cause: the next submission gets another
+            self.__exit__()
+        except queue.Empty:
+            pass
+        finally:
+            if not ended:
+                self._stop(child)
+
+    def _stop(self, child: int) -> None:
+        """Ends one submission's process; or all, if that has not begun."""
+        if not child:
+            return self.__exit__()
+        _end(child)
+        for line in iter(self.lines.get, b""):
+            if "ended" in json.loads(line):
+                break
+
+
+def grade(path: Path, seed: int, library: Library, limits: Limits | None = None) -> Grade:
     """Checks one notebook; a process that ends in the middle of a task is followed by another for the rest."""
     limits = limits or Limits()
     made, left = Grade(str(path)), float(limits.seconds)
@@ -77,8 +151,9 @@ def grade(path: Path, seed: int, limits: Limits | None = None) -> Grade:
         while not done and left > 0:
             begun, since = "", time.monotonic()
             shutil.copy(path, Path(folder) / "submission.ipynb")
-            for piece in _talk(Path(folder), seed, sorted(results), limits, left):
-                since = time.monotonic() if "ready" in piece else since
+            job = Job(folder, seed, sorted(results), limits.memory, limits.seconds, limits.call)
+            for piece in library.ask(job, limits, left):
+                since = time.monotonic() if "process" in piece else since
                 made.error = piece.get("error", "")
                 expected = piece.get("expected", expected)
                 begun = piece.get("begin", begun)
@@ -101,38 +176,6 @@ def grade(path: Path, seed: int, limits: Limits | None = None) -> Grade:
     return made
 
 
-def _talk(folder: Path, seed: int, skip: list[str], limits: Limits, left: float) -> Iterator[dict[str, Any]]:
-    """Starts a process for the submission, and yields what it says until it ends or is too long silent.
-
-    Its seconds that are `left` count from its first word, when the library is imported.
-    """
-    command = [sys.executable, "-m", "exercises.submission", "submission.ipynb", f"--seed={seed}"]
-    command += [f"--memory={limits.memory}", f"--seconds={limits.seconds}", f"--call={limits.call}", "--skip", *skip]
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
-    environment = kept | {"PYTHONPATH": str(ROOT), "HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    lines: queue.Queue[bytes] = queue.Queue()
-    threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
-    patience, end = limits.start, 0.0
-    try:
-        while line := lines.get(timeout=max(0.1, patience)):
-            yield json.loads(line)
-            end = end or time.monotonic() + left
-            patience = min(limits.silence, end - time.monotonic())
-    except queue.Empty:
-        pass
-    finally:
-        _end(process)
-
-
 def _read(stream: Any, lines: queue.Queue[bytes]) -> None:
     """Puts each line into the queue, and an empty one at the end."""
     while line := stream.readline():
@@ -140,13 +183,13 @@ def _read(stream: Any, lines: queue.Queue[bytes]) -> None:
     lines.put(b"")
 
 
-def _end(process: subprocess.Popen) -> None:
-    """Ends a process and all that it may have started."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.wait()
+def _end(process: int) -> None:
+    """Ends a process, by its number, and all that it may have started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            os.kill(process, signal.SIGTERM)
+        else:
+            os.killpg(process, signal.SIGKILL)
 
 
 def table(grades: list[Grade], seed: int) -> str:
@@ -174,7 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     limits = Limits(seconds=args.seconds, memory=int(args.memory * 2**30))
-    grades = [grade(path, seed, limits) for path in args.notebooks]
+    with Library() as library:
+        grades = [grade(path, seed, library, limits) for path in args.notebooks]
     if args.json:
         content = {"seed": seed, "submissions": [asdict(made) for made in grades]}
         files.write(args.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

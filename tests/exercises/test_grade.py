@@ -30,23 +30,31 @@ def submit(path, *cells):
     return path
 
 
-def graded(path, *cells, limits=QUICK):
+@pytest.fixture(scope="module")
+def library():
+    """One for all that is submitted here, harmful or not."""
+    with grade.Library() as library:
+        yield library
+
+
+def graded(library, path, *cells, limits=QUICK):
     """The results of a submission, by task."""
-    made = grade.grade(submit(path / "a.ipynb", *cells), 1, limits)
+    made = grade.grade(submit(path / "a.ipynb", *cells), 1, library, limits)
     return made, {task["task"]: task for task in made.tasks}
 
 
-def test_all_solutions_earn_all_points(tmp_path):
+def test_all_solutions_earn_all_points(library, tmp_path):
     cells = [task.source for task in TASKS.values()]
     repairs = [bug.source for bug in BUGS.values() if "solution" not in bug.source]
-    made, results = graded(tmp_path, IMPORTS, *cells, *repairs)
+    made, results = graded(library, tmp_path, IMPORTS, *cells, *repairs)
     assert {name for name, task in results.items() if task["state"] == "right"} >= set(TASKS)
     assert made.of == sum(task.points for task in [*TASKS.values(), *BUGS.values()])
     assert made.points >= sum(task.points for task in TASKS.values()) + len(repairs)
 
 
-def test_errors_of_other_cells_copies_and_magics_do_not_matter(tmp_path):
+def test_errors_of_other_cells_copies_and_magics_do_not_matter(library, tmp_path):
     made, results = graded(
+        library,
         tmp_path,
         "%matplotlib inline\n!ls\nundefined_name + 1",
         "model = train_for_hours()",
@@ -67,14 +75,15 @@ def test_errors_of_other_cells_copies_and_magics_do_not_matter(tmp_path):
     }
 
 
-def test_helpers_constants_and_classes_of_the_notebook_are_there(tmp_path):
+def test_helpers_constants_and_classes_of_the_notebook_are_there(library, tmp_path):
     cells = "STOPS = ',.'", "def cut(x):\n    return x.split()", "class Lower:\n    of = str.lower"
     answer = "def words_of(caption):\n    return cut(''.join(' ' if x in STOPS else x for x in Lower.of(caption)))"
-    assert graded(tmp_path, *cells, answer)[1]["words_of"]["state"] == "right"
+    assert graded(library, tmp_path, *cells, answer)[1]["words_of"]["state"] == "right"
 
 
-def test_the_sentence_of_a_miss_and_the_line_of_a_crash(tmp_path):
+def test_the_sentence_of_a_miss_and_the_line_of_a_crash(library, tmp_path):
     _, results = graded(
+        library,
         tmp_path,
         "def words_of(caption):\n    return caption.split()",
         "def ids_of(words, vocabulary):\n    x = 1\n    return vocabulary[unknown]",
@@ -118,13 +127,13 @@ HARM = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_harmful_answer_costs_only_its_own_points(harm, tmp_path):
+def test_a_harmful_answer_costs_only_its_own_points(library, harm, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "kept.txt").write_text("kept")
     imports = "import os, shutil, subprocess, ctypes, torch"
     start = time.monotonic()
-    made, results = graded(tmp_path, imports, f"ELSEWHERE = {str(elsewhere)!r}", GOOD, HARM[harm])
+    made, results = graded(library, tmp_path, imports, f"ELSEWHERE = {str(elsewhere)!r}", GOOD, HARM[harm])
     assert time.monotonic() - start < 60
     assert results["words_of"]["state"] == "right" and made.points == 1
     assert results["ids_of"]["state"] == "wrong" and len(results["ids_of"]["sentence"]) > 10
@@ -132,28 +141,29 @@ def test_a_harmful_answer_costs_only_its_own_points(harm, tmp_path):
     assert (elsewhere / "kept.txt").read_text() == "kept" and (tmp_path / "a.ipynb").is_file()
 
 
-def test_code_that_never_ends_outside_the_answers_is_not_run(tmp_path):
-    assert graded(tmp_path, GOOD, "while True:\n    pass")[1]["words_of"]["state"] == "right"
+def test_code_that_never_ends_outside_the_answers_is_not_run(library, tmp_path):
+    assert graded(library, tmp_path, GOOD, "while True:\n    pass")[1]["words_of"]["state"] == "right"
 
 
-def test_an_import_that_ends_the_process_is_told(tmp_path):
-    made, results = graded(tmp_path, "class A:\n    import os\n    os._exit(1)", GOOD)
+def test_an_import_that_ends_the_process_is_told(library, tmp_path):
+    made, results = graded(library, tmp_path, "class A:\n    import os\n    os._exit(1)", GOOD)
     assert made.error.startswith("its imports and functions could not be executed") and not results
 
 
 def test_importing_the_library_has_a_limit_of_its_own(tmp_path):
     """A busy machine may take longer for it than an answer may be silent."""
-    made, _ = graded(tmp_path, GOOD, limits=Limits(start=0.01, silence=30))
-    assert made.error.startswith("its imports and functions could not be executed")
-    assert graded(tmp_path, GOOD, limits=Limits(start=60, silence=2))[1]["words_of"]["state"] == "right"
+    with grade.Library() as own:
+        made, _ = graded(own, tmp_path, GOOD, limits=Limits(start=0.01, silence=30))
+        assert made.error.startswith("its imports and functions could not be executed")
+        assert graded(own, tmp_path, GOOD, limits=Limits(start=60, silence=2))[1]["words_of"]["state"] == "right"
 
 
-def test_the_time_of_one_submission_is_limited(tmp_path):
+def test_the_time_of_one_submission_is_limited(library, tmp_path):
     """Several answers that never end: what is not reached is told, and nothing takes longer than allowed."""
     forever = HARM["a loop that catches all"].partition("\n")[2]
     cells = [f"def {name}{TASKS[name].parameters}:\n{forever}" for name in ("words_of", "ids_of", "padded")]
     start = time.monotonic()
-    made, results = graded(tmp_path, *cells, limits=Limits(silence=3, seconds=7, call=0.5, memory=2**30))
+    made, results = graded(library, tmp_path, *cells, limits=Limits(silence=3, seconds=7, call=0.5, memory=2**30))
     assert time.monotonic() - start < 40 and made.points == 0
     assert results["words_of"]["sentence"].startswith("it ended the process, or took too much time")
     assert results["attend"]["sentence"] == "not reached: the submission's time was over"
@@ -162,7 +172,9 @@ def test_the_time_of_one_submission_is_limited(tmp_path):
 def test_nothing_of_this_process_is_told_to_a_submission(tmp_path, monkeypatch):
     monkeypatch.setenv("A_SECRET", "hidden")
     spy = "import os\ndef words_of(caption):\n    return [os.environ.get('A_SECRET', 'nothing')]"
-    assert "hidden" not in graded(tmp_path, spy)[1]["words_of"]["sentence"]
+    with grade.Library() as own:
+        sentence = graded(own, tmp_path, spy)[1]["words_of"]["sentence"]
+    assert "'nothing'" in sentence and "hidden" not in sentence
 
 
 def test_many_submissions_one_table_one_file(tmp_path, capsys):
@@ -199,7 +211,7 @@ def test_seeds_are_fresh_and_told(tmp_path, capsys):
     assert len(seeds) == 2
 
 
-def test_nothing_is_left_behind(tmp_path, monkeypatch):
+def test_nothing_is_left_behind(library, tmp_path, monkeypatch):
     monkeypatch.setattr(grade.tempfile, "tempdir", str(tmp_path))
-    graded(tmp_path, GOOD, "def ids_of(words, vocabulary):\n    open('made.txt', 'w').write('x')")
+    graded(library, tmp_path, GOOD, "def ids_of(words, vocabulary):\n    open('made.txt', 'w').write('x')")
     assert sorted(os.listdir(tmp_path)) == ["a.ipynb"]

@@ -73,7 +73,8 @@ def run_all(page, url: str, notebook: str, wait: int = SLOW) -> None:
     page.locator("#jp-MainMenu").get_by_text("Run", exact=True).click()
     page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
     expect(page.locator("#jp-main-statusbar")).to_contain_text("| Busy", timeout=SLOW)
-    expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=wait)
+    expect(page.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(0, timeout=wait)  # not only between two
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=SLOW)
 
 
 def settle(explorer) -> None:

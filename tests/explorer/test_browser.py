@@ -1,4 +1,4 @@
-"""The explorer in a real browser, in JupyterLab and as the page of `make app`: see browsing.py."""
+"""The explorer in a real browser, in JupyterLab and as the page of `make app`; the live curve: see browsing.py."""
 
 import contextlib
 import re
@@ -16,6 +16,7 @@ from PIL import Image
 
 from dataset.sample import making
 from explorer.widget import explore
+from figures.curves import learning
 from scripts import app, train
 
 QUICK = ["--hidden-size", "16", "--epochs", "2", "--images-per-batch", "4", "--detector-epochs", "1"]
@@ -63,7 +64,12 @@ def voila(place) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def in_voila(browser, voila) -> Iterator:
+    """The same on the page of `make app`. Each page that is opened starts a Python of its own: most tests share one."""
     page = browser.new_page(viewport=LAPTOP)
+    page.asked, page.complaints = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("websocket", lambda socket: page.asked.append(socket.url))
+    page.on("console", lambda message: page.complaints.append(message.text))
     page.goto(voila, timeout=SLOW)
     page.locator(".explorer .choice").first.wait_for(timeout=SLOW)
     yield page, page.locator(".explorer").first
@@ -240,32 +246,25 @@ def test_the_page_asks_for_a_token(voila):
             urllib.request.urlopen(address)
 
 
-def test_the_page_asks_no_other_computer_for_anything(browser, voila):
-    page = browser.new_page(viewport=LAPTOP)
-    asked, complaints = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("websocket", lambda socket: asked.append(socket.url))
-    page.on("console", lambda message: complaints.append(message.text))
-    page.goto(voila, timeout=SLOW)
-    page.locator(".explorer .choice").first.wait_for(timeout=SLOW)
-    page.locator(".explorer .strip button").nth(1).click()
-    settle(page.locator(".explorer"))
+def test_the_page_asks_no_other_computer_for_anything(in_voila):
+    """From its opening on, whatever has been done on it meanwhile."""
+    page, explorer = in_voila
+    explorer.locator(".strip button").nth(1).click()
+    settle(explorer)
     page.wait_for_load_state("networkidle")
-    page.close()
     here = re.compile(r"data:|blob:|(http|ws)://127\.0\.0\.1:")
-    assert asked and [url for url in asked if not here.match(url)] == []
+    assert page.asked and [url for url in page.asked if not here.match(url)] == []
     # what the page's policy forbids is no request, but the browser says so
-    assert [text for text in complaints if "Content Security Policy" in text] == []
+    assert [text for text in page.complaints if "Content Security Policy" in text] == []
 
 
 @pytest.mark.parametrize("width", [320, 560, 1280])
-def test_bringing_ones_own_picture_is_the_first_thing_and_always_in_sight(browser, voila, width):
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    page.goto(voila, timeout=SLOW)
-    explorer = page.locator(".explorer")
-    explorer.locator(".choice").first.wait_for(timeout=SLOW)
+def test_bringing_ones_own_picture_is_the_first_thing_and_always_in_sight(in_voila, width):
+    page, explorer = in_voila
+    page.set_viewport_size({"width": width, "height": 800})
     strip, own = explorer.locator(".strip"), explorer.get_by_role("button", name="your own")
-    strip.evaluate("strip => strip.append(...Array.from({ length: 30 }, () => strip.children[0].cloneNode(true)))")
+    copies = "Array.from({ length: 30 }, () => strip.children[0].cloneNode(true))"
+    strip.evaluate(f"strip => {{ strip.copies = {copies}; strip.append(...strip.copies); }}")
     for scrolled in (0, 10_000):
         strip.evaluate("(strip, to) => (strip.scrollLeft = to)", scrolled)
         button, pictures = own.bounding_box(), strip.bounding_box()
@@ -274,7 +273,8 @@ def test_bringing_ones_own_picture_is_the_first_thing_and_always_in_sight(browse
     assert own.evaluate("own => own.closest('.explorer').querySelector('button') === own"), (
         "the keyboard comes to it first"
     )
-    page.close()
+    strip.evaluate("strip => { for (const copy of strip.copies) copy.remove(); strip.scrollLeft = 0; }")
+    page.set_viewport_size(LAPTOP)
 
 
 def test_it_fits_a_telephone(browser, voila):
@@ -289,4 +289,27 @@ def test_it_fits_a_telephone(browser, voila):
     for button in (*explorer.locator(".word").all(), *explorer.locator(".choice").all()):
         assert button.bounding_box()["height"] >= 28, "large enough for a finger"
     page.screenshot(path=SCREENS / "telephone.png")
+    page.close()
+
+
+def test_the_live_curve_stays_as_a_figure(browser, place, jupyter):
+    from playwright.sync_api import expect
+
+    cell = """import time
+from figures.curves import learning
+from IPython.display import display
+chart, history = display(learning([], 3), display_id=True), []
+for epoch in (1, 2, 3):
+    history.append({"epoch": epoch, "train_perplexity": 9 / epoch, "val_perplexity": 10 / epoch})
+    time.sleep(0.5)
+    chart.update(learning(history, 3))"""
+    write(place / "live.ipynb", [cell])
+    page = browser.new_page(viewport=LAPTOP)
+    run_all(page, jupyter, "live.ipynb")
+    chart = page.locator(".jp-OutputArea-output img")
+    expect(chart).to_have_count(1)
+    history = [{"epoch": n, "train_perplexity": 9 / n, "val_perplexity": 10 / n} for n in (1, 2, 3)]
+    last = learning(history, 3)._repr_mimebundle_()[0]["image/png"]
+    expect(chart).to_have_attribute("src", f"data:image/png;base64,{last}")
+    page.screenshot(path=SCREENS / "live_curve.png")
     page.close()
