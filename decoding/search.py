@@ -219,7 +219,7 @@ def decode(
     """
     device = next(model.parameters()).device
     captions: dict[int | str, Hypothesis] = {}
-    with eval_mode(model), kernels(model), rounded_products(model) if rounded else nullcontext():
+    with eval_mode(model), rounded_products(model) if rounded else nullcontext(), kernels(model):
         for batch in shown(loader, "captions"):
             hypotheses = search(model.decoder, model.regions(batch.to(device)), **options)
             captions.update(zip(batch.image_ids, hypotheses, strict=True))

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -204,7 +204,30 @@ class ProductOverTime(torch.autograd.Function):
         return gradient @ weight, of_weight, None
 
 
-# --------------------------------------------------------------------------------------------- an LSTM layer, dropout
+# ----------------------------------------------------------------------------------- layers over all of a batch's words
+
+
+def linear_forward(self: nn.Linear, x: Tensor) -> Tensor:
+    """`nn.Linear.forward`, of packed words by `linear_of_many`."""
+    return (
+        linear_of_many(x, self.weight, self.bias) if x.dim() == 2 else nn.functional.linear(x, self.weight, self.bias)
+    )
+
+
+def linear_of_many(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x (L, I) @ weight^T + bias, in bfloat16 on a CPU over a multiple of 64 rows.
+
+    There oneDNN compiles a program for each size that it multiplies, which takes longer than a product, and keeps a
+    thousand; but every batch has another number of words.
+    """
+    if x.is_cuda or not torch.is_autocast_enabled("cpu") or len(x) < 64:
+        return nn.functional.linear(x, weight, bias)
+    return nn.functional.linear(filled_up(as_multiplied(x)), weight, bias)[: len(x)]
+
+
+def filled_up(x: Tensor) -> Tensor:
+    """Rows (L, ...) and rows of zeros, to a multiple of 64."""
+    return nn.functional.pad(x, (0, 0, 0, -len(x) % 64))
 
 
 def lstm_forward(
@@ -212,15 +235,16 @@ def lstm_forward(
 ) -> tuple[PackedSequence | Tensor, tuple[Tensor, Tensor]]:
     """`nn.LSTM.forward` of one layer over packed words, while it learns."""
     several = self.num_layers > 1 or self.bidirectional or self.proj_size or not self.bias
-    known = isinstance(words, PackedSequence) and words.sorted_indices is None and state is not None and not several
-    if not known or words.data.is_cuda or not torch.is_grad_enabled():
+    if not isinstance(words, PackedSequence) or words.sorted_indices is not None or state is None or several:
         return nn.LSTM.forward(self, words, state)
-    D = self.hidden_size
+    if words.data.is_cuda or not torch.is_grad_enabled():
+        return nn.LSTM.forward(self, words, state)
+    D, layer = self.hidden_size, cast(Any, self)  # its weights have no types
     double = words.data.new_ones(4 * D)
     double[2 * D : 3 * D] = 2  # tanh(x) = 2 sigmoid(2 x) - 1: one sigmoid for all four gates
-    weight, bias = self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0
-    x = nn.functional.linear(words.data, weight * double.unsqueeze(1), bias * double)  # (L, 4 D)
-    hidden_weight = (self.weight_hh_l0 * double.unsqueeze(1)).to(x.dtype)
+    weight, bias = layer.weight_ih_l0, layer.bias_ih_l0 + layer.bias_hh_l0
+    x = linear_of_many(words.data, weight * double.unsqueeze(1), bias * double)  # (L, 4 D)
+    hidden_weight = (layer.weight_hh_l0 * double.unsqueeze(1)).to(x.dtype)
     sizes = words.batch_sizes
     hidden, cells = LSTMOverTime.apply(x, hidden_weight, state[0][0], state[1][0], sizes.tolist())
     rows = torch.arange(int(sizes[0]))
@@ -262,7 +286,8 @@ class LSTMOverTime(torch.autograd.Function):
         for slope, factor in zip(slopes.unbind(1), (2 * g - 1, before_c, 2 * i, tanh), strict=True):
             slope.mul_(factor)
         through = torch.addcmul(o, o * tanh, tanh, value=-1)  # of c, by h
-        of_gates = weight.new_empty(slopes.shape)  # (L, 4, D)
+        before_h = filled_up(before_h)
+        of_gates = weight.new_zeros(len(before_h), 4, before_h.shape[1])
         h = gates.new_zeros(ctx.sizes[0], gates.shape[1] // 4)
         c, start = torch.zeros_like(h), len(gates)
         for n in reversed(ctx.sizes):
@@ -274,7 +299,7 @@ class LSTMOverTime(torch.autograd.Function):
             of_c.mul_(f[now])
             of_h.copy_(of_gates[now].flatten(1) @ weight)
         of_x = of_gates.flatten(1)
-        return of_x, of_x.t() @ before_h, h.to(ctx.dtypes[0]), c.to(ctx.dtypes[1]), None
+        return of_x[: len(gates)], of_x.t() @ before_h, h.to(ctx.dtypes[0]), c.to(ctx.dtypes[1]), None
 
 
 def dropout_forward(self: nn.Dropout, x: Tensor) -> Tensor:
@@ -310,6 +335,7 @@ class Prefixes(torch.autograd.Function):
 KERNELS = (
     (AdditiveAttention, "scores", additive_scores),
     (AttentionDecoder, "forward", attention_forward),
+    (nn.Linear, "forward", linear_forward),
     (nn.LSTM, "forward", lstm_forward),
     (nn.Dropout, "forward", dropout_forward),
 )

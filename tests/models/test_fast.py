@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from model import AdditiveAttention, AttentionDecoder
 from models.decoders import DECODERS
 from models.devices import best_precision
-from models.fast import OverTime, Prefixes, additive_scores, kernels, rounded_products
+from models.fast import OverTime, Prefixes, additive_scores, filled_up, kernels, rounded_products
 
 OPTIONS = [
     *((name, {}) for name in DECODERS),
@@ -65,6 +65,26 @@ def test_an_lstm_ends_in_the_plain_state_and_that_has_the_plain_gradient():
         assert lstm(x.unsqueeze(0))[0].shape == (1, 8, 3)
     for a, b in zip(fast, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_products_of_many_words_are_filled_up_without_a_trace():
+    torch.manual_seed(0)
+    linear, lstm = torch.nn.Linear(8, 5), torch.nn.LSTM(8, 16)
+    x, sizes = torch.randn(70, 8, requires_grad=True), torch.tensor([30, 25, 15])
+    state = [torch.zeros(1, 30, 16)] * 2
+
+    def results() -> list[torch.Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            scores, hidden = linear(x), lstm(PackedSequence(x, sizes), state)[0].data
+        loss = scores.float().square().sum() + hidden.float().square().sum()
+        return [scores, hidden, *torch.autograd.grad(loss, [x, *linear.parameters(), *lstm.parameters()])]
+
+    plain = results()
+    with kernels(linear), kernels(lstm):
+        fast = results()
+    assert filled_up(x).shape == (128, 8) and not filled_up(x)[70:].any() and filled_up(x[:64]).shape == (64, 8)
+    for a, b in zip(fast, plain, strict=True):
+        torch.testing.assert_close(a.float(), b.float(), rtol=0.03, atol=0.03 * b.abs().max().item())
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
