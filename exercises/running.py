@@ -74,7 +74,7 @@ def randomness(seed: int) -> Iterator[None]:
     """Random numbers of torch and Python from this seed inside the block; afterwards they go on as before."""
     before = random.getstate()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed keeps the whole stack, for a GPU's sake
         random.seed(seed)
         try:
             yield

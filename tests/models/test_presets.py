@@ -1,5 +1,6 @@
 """What a user relies on in the presets: the shapes of their sources, and that each of them learns and comes back."""
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -15,7 +16,7 @@ from models import checkpoint
 from models.decoders import DECODERS
 from training import presets
 from training.config import Config
-from training.loop import evaluate, fit
+from training.loop import History, evaluate, fit
 from training.losses import token_loss
 from training.optimization import TrainingConfig
 from training.teacher_forcing import scheduled_sampling_forward
@@ -105,25 +106,33 @@ def by_heart(name: str, records) -> tuple[Captioner, DataLoader, Vocabulary, Con
     settings = presets.for_dataset("sample", name)
     vocabulary = Vocabulary(r.captions[0] for r in records)
     torch.manual_seed(0)
-    encoder = EncoderCNN("small", image_size=64, grid=4, finetune=None)
+    encoder = EncoderCNN("small", image_size=32, grid=4, finetune=None)
     decoder = DECODERS[settings.decoder](len(vocabulary), encoder.feature_size, **settings.decoder_options())
     model = Captioner(encoder, decoder)
-    loader = get_loader(
-        [dataclasses.replace(r, captions=r.captions[:1]) for r in records],
-        vocabulary,
-        transform=Transform(64),
-        images_per_batch=8,
-    )
+    loader = get_loader(records, vocabulary, transform=Transform(32), images_per_batch=8)
     return model, loader, vocabulary, settings
 
 
 @pytest.fixture(scope="module")
 def eight(tmp_path_factory):
-    """Eight scenes of the drawn sample, their captions different from each other."""
+    """Eight scenes of the drawn sample, each with the shortest of its captions, all different."""
     folder = tmp_path_factory.mktemp("eight") / "sample"
-    making.make(folder, train=12, val=1, test=1)
+    making.make(folder, train=16, val=1, test=1)
     records = load_records(folder, "train", instances=False)
+    records = [dataclasses.replace(r, captions=[min(r.captions, key=len)]) for r in records]
     return list({r.captions[0]: r for r in records}.values())[:8]
+
+
+class Learned(Exception):
+    """There is nothing left to learn."""
+
+
+def forgotten(model: Captioner, batch: Batch, vocabulary: Vocabulary) -> list[str]:
+    """The captions that are not said as they were learned."""
+    with torch.inference_mode():
+        said = greedy(model.decoder, model.eval().regions(batch), max_length=40)
+    pairs = zip(batch.image_of.tolist(), map(vocabulary.decode, batch.captions), strict=True)
+    return [caption for image, caption in pairs if vocabulary.decode(said[image].ids) != caption]
 
 
 @pytest.mark.parametrize(("name", "ratio"), [*((name, 1.0) for name in NAMED), ("vgg19_gru", 0.5)])
@@ -137,17 +146,18 @@ def test_eight_scenes_are_learned_by_heart_and_come_back_from_disk(name, ratio, 
         teacher_forcing=ratio,
         attention_penalty=settings.attention_penalty,
     )
-    fit(model, loader, loader, plan)
-    model.eval()
-    assert evaluate(model, loader, CPU) < 1.1
-    checkpoint.save(tmp_path / "run", model, vocabulary)
-    again = checkpoint.load(tmp_path / "run").model
     batch = next(iter(loader))
-    for captioner in (model, again):
-        with torch.inference_mode():
-            said = greedy(captioner.decoder, captioner.regions(batch), max_length=40)
-        for row, image in enumerate(batch.image_of.tolist()):
-            assert vocabulary.decode(said[image].ids) == vocabulary.decode(batch.captions[row])
+
+    def enough(model: Captioner, history: History) -> None:
+        if history[-1]["val_perplexity"] < 1.05 and not forgotten(model, batch, vocabulary):
+            raise Learned
+
+    with contextlib.suppress(Learned):
+        fit(model, loader, [batch], plan, after_epoch=[enough])
+    assert evaluate(model.eval(), loader, CPU) < 1.1
+    checkpoint.save(tmp_path / "run", model, vocabulary)
+    for captioner in (model, checkpoint.load(tmp_path / "run").model):
+        assert forgotten(captioner, batch, vocabulary) == []
 
 
 def test_without_a_teacher_the_loss_falls_and_stays_finite(eight):
