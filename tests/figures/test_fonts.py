@@ -26,6 +26,8 @@ LANGUAGES = {  # the font to install
 DRAW = """
 import json, sys, warnings
 warnings.simplefilter("error")
+warnings.simplefilter("ignore", DeprecationWarning)  # of what matplotlib calls
+warnings.filterwarnings("ignore", "Matplotlib currently does not support")  # before 3.11: it says so, and draws
 from figures.fonts import families
 from figures.style import Figure, text_width, wrap
 texts = json.loads(sys.argv[1])
