@@ -32,7 +32,10 @@ def kernels(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def rounded_products(model: nn.Module) -> Iterator[None]:
     """Inside, the model's linear layers may round what they multiply to bfloat16, or a GPU to TF32; they add up in
-    float32, and all else stays as it is. Worth it for many rows at once, on processors that multiply bfloat16 fast."""
+    float32, and all else stays as it is. Worth it for many rows at once, on processors that multiply bfloat16 fast.
+    It stands outside `kernels`, which replaces the same layers. ValueError where torch would round nothing."""
+    if torch.__version__ < "2.13" and next(model.parameters()).device.type == "cpu":
+        raise ValueError(f"torch {torch.__version__} rounds no products on a CPU: take 2.13 or newer, or float32")
     with _replaced(model, ((nn.Linear, "forward", rounded_linear),)):
         yield
 

@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from conftest import rounds
 from random_models import FEATURES, captions, decoder, features, scored
 from torch import Tensor
 
@@ -234,6 +235,7 @@ def test_every_picture_of_a_split_gets_its_caption(records, vocabulary, captione
             assert found[image_id].ids == alone.ids
 
 
+@rounds
 def test_rounding_the_products_hardly_changes_what_is_said(records, vocabulary, captioner):
     loader = get_loader(records["train"], vocabulary, transform=Transform(32))
     plain, rounded = (decode(captioner(), loader, max_length=6, rounded=rounded) for rounded in (False, True))

@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 import torch
+from conftest import rounds
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
@@ -112,6 +113,7 @@ def test_kernels_are_there_inside_only_and_may_be_nested():
     assert (set(vars(decoder)), set(vars(decoder.attention))) == plain
 
 
+@rounds
 def test_rounded_products_are_nearly_the_same_and_there_inside_only():
     torch.manual_seed(0)
     linear, x = torch.nn.Linear(256, 64), torch.randn(128, 256)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision
 from bs4 import BeautifulSoup
+from conftest import rounds
 from PIL import Image
 
 from dataset.loading import load_records
@@ -302,7 +303,12 @@ def test_a_run_learns_from_its_own_captions(folder):
 
 @pytest.mark.parametrize(
     "how",
-    [["--num-beams", "1"], ["--temperature", "0.8", "--top-p", "0.9"], ["--no-repeat-ngram-size", "1"], ["--rounded"]],
+    [
+        ["--num-beams", "1"],
+        ["--temperature", "0.8", "--top-p", "0.9"],
+        ["--no-repeat-ngram-size", "1"],
+        pytest.param(["--rounded"], marks=rounds),
+    ],
 )
 def test_every_search_is_at_hand(folder, how):
     run = train.main([*QUICK, "--preset", "rnn"])
