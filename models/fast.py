@@ -33,7 +33,10 @@ def kernels(model: nn.Module) -> Iterator[None]:
 def rounded_products(model: nn.Module) -> Iterator[None]:
     """Inside, the model's linear layers may round what they multiply to bfloat16, or a GPU to TF32; they add up in
     float32, and all else stays as it is. Worth it for many rows at once, on processors that multiply bfloat16 fast.
-    It stands outside `kernels`, which replaces the same layers. ValueError where torch would round nothing."""
+    RuntimeError inside `kernels`, which replaces the same layers: it stands outside. ValueError where torch would
+    round nothing."""
+    if any(getattr(vars(m).get("forward"), "__func__", None) is linear_forward for m in model.modules()):
+        raise RuntimeError("rounded_products inside kernels would round nothing: kernels go inside")
     if torch.__version__ < "2.13" and next(model.parameters()).device.type == "cpu":
         raise ValueError(f"torch {torch.__version__} rounds no products on a CPU: take 2.13 or newer, or float32")
     with _replaced(model, ((nn.Linear, "forward", rounded_linear),)):

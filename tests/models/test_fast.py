@@ -123,7 +123,11 @@ def test_rounded_products_are_nearly_the_same_and_there_inside_only():
         assert torch.get_float32_matmul_precision() == "highest"
         if best_precision(torch.device("cpu")) is not None:
             assert not torch.equal(linear(x), plain)
+            with kernels(linear):
+                assert not torch.equal(linear(x), plain)
     assert torch.equal(linear(x), plain)
+    with kernels(linear), pytest.raises(RuntimeError, match="would round nothing"), rounded_products(linear):
+        pass
 
 
 def test_a_decoder_with_another_forward_keeps_it():
