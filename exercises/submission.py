@@ -4,8 +4,8 @@ The library is imported once; each line of JSON on the standard input, a `Job`, 
 process. Comes in: students' notebooks. Of their code only imports, functions, classes and plain constants are executed,
 each by itself: cells may be copied, moved, missing or wrong, and nothing is trained. The answers are the functions that
 have a task's name; of several the last that is written. Goes out: lines of JSON on the standard output, one with the
-number of the process, one as a task begins, one with its result, and one when the process has ended. Whatever a student
-prints goes nowhere.
+number of the process, one when it has ended, and between them, behind a "+", what it says itself: a line as a task
+begins, and one with its result. Whatever a student prints goes nowhere.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from exercises.running import time_limit
 from exercises.tasks import Task
 
 ROUNDS = 3  # seeds for each answer
+LONGEST = 2**16  # bytes of a line
 LINE_OF_JUPYTER = re.compile(r"^( *)[%!].*$", re.M)
 EVERY: dict[str, Task] = TASKS | {bug.name: bug for bug in BUGS.values()}
 
@@ -132,9 +133,9 @@ class Job:
     call: float  # seconds for one call of an answer
 
 
-def answer(job: Job) -> NoReturn:
-    """Confines this process, then reads, executes and checks; it ends with the last word."""
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+def answer(job: Job, channel: int, before: str = "") -> NoReturn:
+    """Confines this process, then reads, executes and checks; it ends with the last word on a channel of its own."""
+    lines = os.fdopen(os.dup(channel), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
@@ -143,25 +144,34 @@ def answer(job: Job) -> NoReturn:
     running.SECONDS = job.call
     confine(Path.cwd(), job.memory, job.seconds)
     for piece in report(Path("submission.ipynb"), job.seed, job.skip):
-        print(json.dumps(piece), file=channel, flush=True)
+        print(before + json.dumps(piece), file=lines, flush=True)
     os._exit(0)  # whatever the submission has left to be done at the end
 
 
 def main() -> None:
-    """Answers one job after the other; without `fork`, on Windows, the first only, and whoever asks starts another."""
+    """Answers one job after the other; without `fork`, on Windows, the first only, and whoever asks starts another.
+
+    What a submission's process says is handed on behind a "+": it cannot speak for this one, or for the next.
+    """
     for line in sys.stdin:
         job = Job(**json.loads(line))
         if sys.platform == "win32":
             print(json.dumps({"process": os.getpid()}), flush=True)
-            answer(job)
+            answer(job, 1, "+")
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
             try:
                 os.setsid()
-                answer(job)
+                os.close(reading)
+                answer(job, writing)
             finally:
                 os._exit(1)
+        os.close(writing)
         print(json.dumps({"process": child}), flush=True)
+        with os.fdopen(reading, "rb") as said:
+            while words := said.readline(LONGEST):
+                print("+" + words.decode(errors="replace").rstrip("\n"), flush=True)
         os.waitpid(child, 0)
         print(json.dumps({"ended": child}), flush=True)
 

@@ -102,9 +102,9 @@ class Library:
         return self.process.stdin
 
     def ask(self, job: Job, limits: Limits, left: float) -> Iterator[dict[str, Any]]:
-        """Yields what is said of a submission until its process ends, or is ended: it was too long silent.
+        """Yields what a submission's process says until it ends, or is ended: it was too long silent.
 
-        Its seconds that are `left` count from its first word, when the library is imported.
+        First comes {"process": its number}, when the library is imported; its seconds that are `left` count from there.
         """
         jobs = self._started()
         jobs.write((json.dumps(asdict(job)) + "\n").encode())
@@ -112,11 +112,13 @@ class Library:
         child, ended, patience, end = 0, False, limits.start, 0.0
         try:
             while line := self.lines.get(timeout=max(0.1, patience)):
-                piece = json.loads(line)
-                if ended := "ended" in piece:
+                if line.startswith(b"+"):
+                    yield understood(line[1:])
+                elif ended := "ended" in (piece := json.loads(line)):
                     return
-                child = child or piece.get("process", 0)
-                yield piece
+                else:
+                    child = piece["process"]
+                    yield piece
                 end = end or time.monotonic() + left
                 patience = min(limits.silence, end - time.monotonic())
             ended = True  # so has the library's process, by whatever cause: the next submission gets another
@@ -132,9 +134,27 @@ class Library:
         if not child:
             return self.__exit__()
         _end(child)
-        for line in iter(self.lines.get, b""):
-            if "ended" in json.loads(line):
-                break
+        try:
+            while line := self.lines.get(timeout=5):
+                if b"ended" in line and not line.startswith(b"+"):
+                    return
+        except queue.Empty:
+            self.__exit__()
+
+
+def understood(line: bytes) -> dict[str, Any]:
+    """A line of a submission's process; what the checks cannot have written, the submission did: an error."""
+    try:
+        piece = json.loads(line)
+        names = [*piece.get("expected", []), *(piece[key] for key in ("begin", "task") if key in piece)]
+        if all(name in EVERY for name in names) and isinstance(piece.get("error", ""), str):
+            if "task" not in piece:
+                return piece
+            if piece["state"] in SIGNS and piece["points"] in range(EVERY[piece["task"]].points + 1):
+                return piece | {"sentence": str(piece["sentence"])}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    return {"error": "it wrote among the results of its own checks"}
 
 
 def grade(path: Path, seed: int, library: Library, limits: Limits | None = None) -> Grade:
@@ -154,10 +174,12 @@ def grade(path: Path, seed: int, library: Library, limits: Limits | None = None)
             job = Job(folder, seed, sorted(results), limits.memory, limits.seconds, limits.call)
             for piece in library.ask(job, limits, left):
                 since = time.monotonic() if "process" in piece else since
-                made.error = piece.get("error", "")
+                made.error = piece.get("error", made.error)
                 expected = piece.get("expected", expected)
                 begun = piece.get("begin", begun)
                 done = "done" in piece or bool(made.error)
+                if made.error:
+                    break
                 if "task" in piece:
                     results[piece["task"]], begun = piece, ""
             left -= time.monotonic() - since

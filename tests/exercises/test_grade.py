@@ -141,6 +141,40 @@ def test_a_harmful_answer_costs_only_its_own_points(library, harm, tmp_path):
     assert (elsewhere / "kept.txt").read_text() == "kept" and (tmp_path / "a.ipynb").is_file()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"ended": 1}',
+        '{"process": 1}',
+        '{"done": true}',
+        '{"task": "words_of", "state": "wrong", "points": 0, "sentence": "mine"}',
+        '{"task": "ids_of", "state": "right", "points": 1000, "sentence": ""}',
+        '["expected"]',
+        "no JSON",
+        "9" * 10**5,
+        "",
+    ],
+)
+def test_a_submission_that_writes_everywhere_does_not_grade_the_next(library, said, tmp_path):
+    """Into each descriptor that it has; then it stays for a while."""
+    writes = f"    for place in range(3, 64):\n        try:\n            os.write(place, {said!r}.encode() + b'\\n')\n"
+    answer = f"def ids_of(words, vocabulary):\n{writes}        except OSError:\n            pass\n    time.sleep(1)"
+    made, _ = graded(library, tmp_path, "import os, time", answer)
+    assert made.points <= TASKS["ids_of"].points
+    made, results = graded(library, tmp_path, GOOD)
+    assert results["words_of"]["state"] == "right" and made.error == "" and made.points == 1
+
+
+def test_a_submission_that_writes_everywhere_without_end_is_stopped(library, tmp_path):
+    answer = "def ids_of(words, vocabulary):\n    while True:\n        for place in range(3, 64):\n"
+    answer += "            try:\n                os.write(place, b'x' * 10**5)\n"
+    answer += "            except OSError:\n                pass"
+    start = time.monotonic()
+    made, results = graded(library, tmp_path, "import os", GOOD, answer)
+    assert made.error == "it wrote among the results of its own checks" and time.monotonic() - start < 30
+    assert results["words_of"]["state"] == "right", "what was checked before counts"
+
+
 def test_code_that_never_ends_outside_the_answers_is_not_run(library, tmp_path):
     assert graded(library, tmp_path, GOOD, "while True:\n    pass")[1]["words_of"]["state"] == "right"
 
