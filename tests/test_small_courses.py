@@ -24,6 +24,14 @@ QUICK = NARROW | {"detector_epochs": "1", "tune_epochs": "1"}
 FROZEN = NARROW | {"encoder": "squeezenet1_1", "weights": "none", "image_size": "64", "grid": "3"}
 FEW = {"train": 120, "val": 60, "test": 60}  # pictures of a sample
 CHECKS = re.compile(r"check(_bug)?\(")
+INTERRUPT = """import os, signal, threading, time
+
+def interrupt():
+    while not (RUN / "attention" / "training.pt").exists():
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)  # as Jupyter does
+
+threading.Thread(target=interrupt, daemon=True).start()"""
 
 
 def copied(folder: Path) -> Path:
@@ -45,10 +53,11 @@ def without_asserts(source: str) -> str:
     return "\n".join(lines)
 
 
-def run(course: Path, dataset: str, given: dict[str, str], students: bool = False) -> list[str]:
-    """What the checks of all four notebooks say, executed one after the other with these settings.
+def run(course: Path, dataset: str, given: dict[str, str], students: bool = False, stopped: str = "") -> list:
+    """The code cells of all four notebooks, executed one after the other with these settings.
 
     One process executes all, as its libraries take as long to import as the work; each notebook begins without a name.
+    The cell that begins with `stopped` is interrupted as soon as an epoch is kept, and executed again.
     """
     cells = []
     for name in NAMES:
@@ -62,6 +71,11 @@ def run(course: Path, dataset: str, given: dict[str, str], students: bool = Fals
         r"for_dataset\(DATASET.*?\)": f"for_dataset(DATASET, given={given!r})",
         r"making\.make\(sample\)": f"making.make(sample, **{FEW!r})",
     }
+    for number, cell in enumerate(list(whole.cells) if stopped else []):
+        if cell.source.startswith(stopped):
+            again = nbformat.v4.new_code_cell(cell.source)
+            cell.metadata.tags = ["raises-exception"]
+            whole.cells[number : number + 1] = [nbformat.v4.new_code_cell(INTERRUPT), cell, again]
     for number, cell in enumerate(whole.cells):
         cell.id = f"cell-{number}"  # the four have some in common
         for pattern, instead in changes.items():
@@ -76,9 +90,12 @@ def run(course: Path, dataset: str, given: dict[str, str], students: bool = Fals
     )
     client.comm_open_handlers = {}
     client.execute(env=os.environ | {"DATA": str(course / "data")})
-    return [
-        output["data"]["text/plain"] for cell in whole.cells if CHECKS.match(cell.source) for output in cell.outputs
-    ]
+    return whole.cells
+
+
+def checks(cells: list) -> list[str]:
+    """What the checks among executed cells say."""
+    return [output["data"]["text/plain"] for cell in cells if CHECKS.match(cell.source) for output in cell.outputs]
 
 
 def pictures(folder: Path, captions: list[list[str]]) -> None:
@@ -96,7 +113,7 @@ def pictures(folder: Path, captions: list[list[str]]) -> None:
 def test_the_student_edition_runs_to_its_end_with_nothing_written(tmp_path):
     course = copied(tmp_path / "course")
     making.make(course / "data" / "sample", **FEW)
-    said = run(course, "sample", QUICK, students=True)
+    said = checks(run(course, "sample", QUICK, students=True))
     assert len(said) == 28 and [text for text in said if not text.startswith("○")] == []
 
 
@@ -105,13 +122,21 @@ def test_all_four_run_through_a_frozen_network_without_masks(tmp_path):
     course, words = copied(tmp_path / "course"), ["dog", "cat", "car", "tree"]
     captions = [[f"a {words[n % 4]} number {k} near a {words[n // 4 % 4]}" for k in range(5)] for n in range(60)]
     pictures(course / "photographs", captions)
-    said = run(course, "photographs", FROZEN)
+    training = 'histories["attention"] = train_model('
+    cells = run(course, "photographs", FROZEN | {"epochs": "4"}, stopped=training)
+    said = checks(cells)
     assert len(said) == 28 and [text for text in said if not text.startswith("✓")] == []
+    stopped, again = (
+        "".join(output.get("text", "") for output in cell.outputs) for cell in cells if cell.source.startswith(training)
+    )
+    epochs = re.findall(r"^epoch +(\d)", again, re.M)
+    assert "1" not in epochs and epochs[-1] == "4", "a stopped training goes on"
+    assert f"stopped in epoch {epochs[0]}: the model holds its best weights so far" in stopped
 
 
 @pytest.mark.notebooks
 def test_all_four_run_with_one_chinese_caption_a_picture(tmp_path):
     course = copied(tmp_path / "course")
     pictures(course / "chinese", [[f"一只{'狗猫鸟'[n % 3]}在{'草地上跑' if n % 2 else '树下'}"] for n in range(40)])
-    said = run(course, "chinese", FROZEN)
+    said = checks(run(course, "chinese", FROZEN))
     assert len(said) == 28 and [text for text in said if not text.startswith("✓")] == []
