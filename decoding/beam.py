@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from decoding.search import Hypothesis, Rules, StepwiseDecoder, stacked
+from models.fast import highest
 from vocabulary import END, START
 
 
@@ -110,27 +111,12 @@ def _best_continuations(scores: Tensor, free_slots: Tensor, diversity_penalty: f
         ranked = candidates
         if group:
             ranked = (scores[:, group] - diversity_penalty * said_by_earlier_groups).flatten(1)
-        choice = _highest(ranked, per_group)
+        choice = highest(ranked, per_group)
         keep = (rank < free_slots[:, group]) & candidates.gather(1, choice).isfinite()
         said_by_earlier_groups.scatter_add_(2, (choice % words).unsqueeze(1), keep.unsqueeze(1).to(scores.dtype))
         choices.append(choice)
         kept.append(keep)
     return torch.stack(choices, 1), torch.stack(kept, 1)
-
-
-def _highest(scores: Tensor, count: int, width: int = 128) -> Tensor:
-    """Scores (M, C) -> the places of the highest (M, count), as topk has them, several times sooner for large C.
-
-    They lie in the `count` blocks of `width` whose maxima are highest, or in what remains of C.
-    """
-    whole = scores.shape[1] // width * width
-    if whole < 2 * count * width:
-        return scores.topk(count).indices
-    blocks = scores[:, :whole].unflatten(1, (-1, width)).amax(-1).topk(count).indices
-    within, rest = (torch.arange(*ends, device=scores.device) for ends in ((width,), (whole, scores.shape[1])))
-    places = (blocks.unsqueeze(-1) * width + within).flatten(1)
-    places = torch.cat([places, rest.expand(len(scores), -1)], 1)
-    return places.gather(1, scores.gather(1, places).topk(count).indices)
 
 
 def _of_all_pictures(step: Step, searched: Tensor, pictures: int) -> Step:

@@ -32,14 +32,19 @@ def kernels(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def rounded_products(model: nn.Module) -> Iterator[None]:
     """Inside, the model's linear layers may round what they multiply to bfloat16, or a GPU to TF32; they add up in
-    float32, and all else stays as it is. Worth it for many rows at once, on processors that multiply bfloat16 fast.
+    float32, and all else stays as it is. The highest scores of the next word, among which a search chooses, are
+    computed again without rounding. Worth it for many rows at once, on processors that multiply bfloat16 fast.
+
     RuntimeError inside `kernels`, which replaces the same layers: it stands outside. ValueError where torch would
-    round nothing."""
+    round nothing.
+    """
     if any(getattr(vars(m).get("forward"), "__func__", None) is linear_forward for m in model.modules()):
         raise RuntimeError("rounded_products inside kernels would round nothing: kernels go inside")
     if torch.__version__ < "2.13" and next(model.parameters()).device.type == "cpu":
         raise ValueError(f"torch {torch.__version__} rounds no products on a CPU: take 2.13 or newer, or float32")
-    with _replaced(model, ((nn.Linear, "forward", rounded_linear),)):
+    heads = nn.ModuleList([module for name, module in model.named_modules() if name.rpartition(".")[2] == "lm_head"])
+    of_scores, of_others = ((nn.Linear, "forward", function) for function in (rounded_scores, rounded_linear))
+    with _replaced(heads, (of_scores,)), _replaced(model, (of_others,)):
         yield
 
 
@@ -69,6 +74,29 @@ def rounded_linear(self: nn.Linear, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight, self.bias)
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def rounded_scores(self: nn.Linear, x: Tensor, again: int = 8) -> Tensor:
+    """`rounded_linear` of rows (B, I), each row's `again` highest as `nn.Linear.forward` has them."""
+    scores = rounded_linear(self, x)
+    top = highest(scores, min(again, scores.shape[1]))  # (B, again)
+    exact = (self.weight[top] @ x.unsqueeze(-1)).squeeze(-1)
+    return scores.scatter_(1, top, exact if self.bias is None else exact + self.bias[top])
+
+
+def highest(scores: Tensor, count: int, width: int = 128) -> Tensor:
+    """Scores (M, C) -> the places of the highest (M, count), as topk has them, several times sooner for large C.
+
+    They lie in the `count` blocks of `width` whose maxima are highest, or in what remains of C.
+    """
+    whole = scores.shape[1] // width * width
+    if whole < 2 * count * width:
+        return scores.topk(count).indices
+    blocks = scores[:, :whole].unflatten(1, (-1, width)).amax(-1).topk(count).indices
+    within, rest = (torch.arange(*ends, device=scores.device) for ends in ((width,), (whole, scores.shape[1])))
+    places = (blocks.unsqueeze(-1) * width + within).flatten(1)
+    places = torch.cat([places, rest.expand(len(scores), -1)], 1)
+    return places.gather(1, scores.gather(1, places).topk(count).indices)
 
 
 # ------------------------------------------------------------------------------------------------ additive attention

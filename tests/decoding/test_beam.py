@@ -7,8 +7,9 @@ import torch
 from random_models import captions, decoder, features, scored
 from torch import Tensor
 
-from decoding.beam import _highest, beam, beam_search
+from decoding.beam import beam, beam_search
 from model import Decoder
+from models.fast import highest
 from vocabulary import END, PAD, START, UNK
 
 
@@ -57,7 +58,7 @@ def test_the_highest_of_many_are_those_of_topk():
         scores[1, 7:] = -torch.inf
         scores[2, ::251] += 9  # each in a block of its own
         count = min(5, columns)
-        assert torch.equal(scores.gather(1, _highest(scores, count)), scores.topk(count).values)
+        assert torch.equal(scores.gather(1, highest(scores, count)), scores.topk(count).values)
 
 
 @pytest.mark.parametrize("width", [2, 3, 5])

@@ -130,6 +130,23 @@ def test_rounded_products_are_nearly_the_same_and_there_inside_only():
         pass
 
 
+@rounds
+def test_of_rounded_products_the_highest_scores_are_exact():
+    """So a search chooses as it would without rounding, where the scores themselves are all that is rounded."""
+    torch.manual_seed(0)
+    decoder, x = AttentionDecoder(3000, 7, 4, 256, 4).eval(), torch.randn(50, 256)
+    with torch.inference_mode():
+        plain = decoder.lm_head(x)
+        with rounded_products(decoder), kernels(decoder):
+            scores = decoder.lm_head(x)
+    top = plain.topk(5).indices
+    torch.testing.assert_close(scores.gather(1, top), plain.gather(1, top), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores, plain, rtol=0.02, atol=0.02)
+    assert torch.equal(scores.topk(5).indices, top)
+    if best_precision(torch.device("cpu")) is not None:
+        assert (scores - plain).abs().max() > 1e-4, "the others are rounded"
+
+
 def test_a_decoder_with_another_forward_keeps_it():
     class Silent(AttentionDecoder):
         def forward(self, features, words, image_of):
