@@ -132,7 +132,8 @@ class Exploration:
             picture[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = 128
         with torch.inference_mode():
             chances = self._read(self.model.encoder(greyed), ids)  # (R, T, V)
-        left = chances[:, range(len(ids)), list(ids)].cpu().numpy()  # (R, T)
+        said = torch.tensor(ids, device=chances.device).view(1, -1, 1).expand(len(chances), -1, 1)
+        left = chances.gather(2, said).squeeze(2).cpu().numpy()  # (R, T)
         return (probabilities - left).T.clip(0)
 
     @torch.inference_mode()
@@ -141,7 +142,7 @@ class Exploration:
         pictures = len(regions)
         inputs = torch.tensor([START, *ids[:-1]], device=regions.device).repeat_interleave(pictures)
         words = PackedSequence(inputs, torch.full((len(ids),), pictures))
-        logits, _ = self.model.decoder(regions, words, torch.arange(pictures, device=regions.device))
+        logits, _ = self.model.decoder(regions, words, torch.arange(pictures))
         return logits.float().softmax(-1).unflatten(0, (len(ids), pictures)).transpose(0, 1)
 
 

@@ -88,6 +88,7 @@ def save(
         raise ValueError(f"max_length must be 1 to {LONGEST} ids, not {max_length}")
     folder = Path(folder)
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    weights = {key: value.clone() for key, value in weights.items()}  # safetensors refuses those that are tied
     config = {"version": VERSION, "model": model.config, "words": vocabulary.fingerprint}
     config |= {"max_length": max_length, "metadata": metadata or {}}
     files.write_all(
@@ -205,9 +206,11 @@ class RunCheckpoint:
         *,
         max_length: int = USUAL_LENGTH,
         images: TrainingImages = TrainingImages(),
+        before: int | None = None,
     ):
+        """As for `save`; `before` is of how many epochs the stage before was, if there was one."""
         self.folder, self.vocabulary, self.metadata = Path(folder), vocabulary, metadata or {}
-        self.max_length, self.images = max_length, images
+        self.max_length, self.images, self.before = max_length, images, before
 
     def save_best(self, model: Captioner) -> None:
         """The model as `load` reads it."""
@@ -215,7 +218,26 @@ class RunCheckpoint:
 
     def load_best(self, model: Captioner) -> None:
         """The best weights so far back into the model."""
-        model.load_state_dict(load_file(self.folder / "model.safetensors"))
+        path = self.folder / "model.safetensors"
+        try:
+            model.load_state_dict(load_file(path))
+        except Exception as error:  # safetensors and torch raise what they like
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{path} is damaged ({reason}): delete {self.folder} to start the run anew") from None
+
+    def check_free(self) -> None:
+        """ValueError if another run's model is in the folder, but not what that needs to go on: it would be lost."""
+        if (self.folder / "training.pt").exists() or not (self.folder / "model.safetensors").exists():
+            return
+        try:
+            of = _made_of(json.loads((self.folder / "config.json").read_text(encoding="utf-8"))["metadata"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            of = []
+        if of != _made_of(self.metadata):
+            raise ValueError(
+                f"{self.folder} holds another run's model, which training would replace: choose another --name, "
+                "or move it away"
+            )
 
     def save_training(self, model: Captioner, state: dict[str, Any]) -> None:
         """The newest weights with optimizer, generators, history: all that `fit` needs to go on."""
@@ -238,10 +260,12 @@ class RunCheckpoint:
             config, words, of = state.pop("config"), state.pop("words"), list(state.pop("of", ()))
         except Exception:  # torch raises what it likes for what is not a safe archive
             raise ValueError(f"{path} is damaged or not a run's state: delete it to start the run anew") from None
+        own = self._of()
         same = {
             "model": config == model.config,
             "vocabulary": words == self.vocabulary.words,
-            "dataset, seed or settings": of == self._of()[: len(of)],  # older files have only the first, or none
+            "dataset, seed or settings": of[:4] == own[:4][: len(of)],  # older files have only the first, or none
+            "number of --epochs before the encoder learned": of[4:] == own[4:][: len(of[4:])],
         }
         for what, agrees in same.items():
             if not agrees:
@@ -251,5 +275,12 @@ class RunCheckpoint:
 
     def _of(self) -> list:
         """What a run must have in common with the one it goes on with."""
-        settings = {key: value for key, value in self.metadata.get("settings", {}).items() if key not in FREE}
-        return [*map(self.metadata.get, ("dataset", "seed")), settings, self.metadata.get("begun_with")]
+        return [*_made_of(self.metadata), self.before]
+
+
+def _made_of(metadata: dict[str, Any]) -> list:
+    """What a run was made of, by its metadata: the same wherever its folder lies."""
+    settings = {key: value for key, value in metadata.get("settings", {}).items() if key not in FREE}
+    if "small_cnn-" in str(settings.get("weights")):  # which the run has pre-trained, among the other runs
+        settings["weights"] = Path(settings["weights"]).name
+    return [*map(metadata.get, ("dataset", "seed")), settings, metadata.get("begun_with")]

@@ -85,8 +85,8 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, size: int, heads: int, dropout: float):
         super().__init__()
-        if size % heads:
-            raise ValueError(f"hidden_size must be a multiple of heads, not {size} and {heads}")
+        if size % heads or size % 2:  # places are sines and cosines by turns
+            raise ValueError(f"hidden_size must be even and a multiple of heads, not {size} and {heads}")
         self.heads, self.dropout = heads, nn.Dropout(dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(3))
         self.words, self.of_words = nn.Linear(size, 3 * size), nn.Linear(size, size)

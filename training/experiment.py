@@ -9,8 +9,9 @@ while the encoder is frozen, its features cached; then encoder and decoder learn
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -29,13 +30,13 @@ from decoding.search import decode, greedy
 from evaluation.cider import CiderD
 from evaluation.metrics import statistics, tokenized, tokenized_references
 from model import Captioner, EncoderCNN
-from models import checkpoint
 from models.cells import named
 from models.checkpoint import RunCheckpoint, TrainingImages
 from models.decoders import DECODERS
 from models.devices import memory_explained
 from models.networks import save_weights
 from training import world
+from training.begun import Begun
 from training.config import Config
 from training.features import extract, file_of
 from training.loop import History, fit
@@ -43,7 +44,7 @@ from training.optimization import TrainingConfig
 from training.pretraining import WordDetector, fit_detector
 from training.self_critical import SelfCritical
 from training.words import describe_words, vocabulary_for
-from vocabulary import Vocabulary
+from vocabulary import SPECIALS, Vocabulary
 
 CPU = torch.device("cpu")
 SMALLER = "halve --images-per-batch, take a smaller --image-size, or keep the encoder frozen with --finetune 0"
@@ -222,6 +223,7 @@ class Experiment:
     metadata: dict[str, Any]
     runtime: Runtime
     report: Report
+    learned_before: tuple[int | str, ...] = ()  # images of this dataset that the model learned from already
 
     def loader(self, encoder: EncoderCNN, training: bool) -> Loader:
         """Batches for this encoder: of training, varied and with some captions of each picture; or of validation."""
@@ -235,7 +237,7 @@ class Experiment:
                 self.vocabulary,
                 **source,
                 images_per_batch=cfg.images_per_batch,
-                captions_per_image=cfg.captions_per_image if training else 5,
+                captions_per_image=cfg.captions_per_image if training else max(len(r.captions) for r in records),
                 max_words=cfg.caption_words,
                 shuffle=training,
                 seed=cfg.seed,
@@ -247,8 +249,13 @@ class Experiment:
         loader.say = world.aloud
         return loader
 
-    def fit(self, model: Captioner, training_config: TrainingConfig, folder: Path) -> History:
-        """Train one model, from features where its encoder is frozen, else from pictures; keep it in `folder`."""
+    def fit(
+        self, model: Captioner, training_config: TrainingConfig, folder: Path, before: int | None = None
+    ) -> History:
+        """Train one model, from features where its encoder is frozen, else from pictures; keep it in `folder`.
+
+        `before` is of how many epochs the stage before was, if there was one.
+        """
         cfg, vocabulary = self.cfg, self.vocabulary
         train_loader, val_loader = (self.loader(model.encoder, training) for training in (True, False))
         first = next(iter(val_loader)) if world.rank() == 0 else None  # others may have none
@@ -258,6 +265,8 @@ class Experiment:
                 hypothesis = next(iter(decode(model, [first], greedy, max_length=cfg.max_length).values()))
                 self.report(history[-1], vocabulary.decode(hypothesis.ids))
 
+        if cfg.select_on == "cider" and len(self.val) < 2:
+            raise ValueError("--select-on cider needs at least two validation pictures: of one, CIDEr-D is always 0")
         references = tokenized_references({r.image_id: r.captions for r in self.val})
 
         def cider(model: Captioner) -> float:
@@ -273,7 +282,7 @@ class Experiment:
             score=cider if cfg.select_on == "cider" else None,
             extra_loss=self.self_critical_loss() if cfg.self_critical else None,
             after_epoch=[report],
-            run_checkpoint=self.run_checkpoint(folder),
+            run_checkpoint=self.run_checkpoint(folder, before),
             device=self.runtime.device,
             autocast=self.runtime.autocast,
         )
@@ -284,11 +293,15 @@ class Experiment:
         references = {r.image_id: [encode(caption)[1:] for caption in r.captions] for r in self.train}
         return SelfCritical(CiderD(references), cfg.self_critical, cfg.samples, cfg.max_length)
 
-    def run_checkpoint(self, folder: Path) -> RunCheckpoint:
-        """Where a stage of the run is kept."""
+    def run_checkpoint(self, folder: Path, before: int | None = None) -> RunCheckpoint:
+        """Where a stage of the run is kept; `before` as for `fit`."""
         learned, val = (tuple(r.image_id for r in records) for records in (self.train, self.val))
-        images = TrainingImages(learned, held_out=val if self.cfg.hold_out else ())
-        return RunCheckpoint(folder, self.vocabulary, self.metadata, max_length=self.cfg.max_length, images=images)
+        images = TrainingImages(
+            tuple(dict.fromkeys(learned + self.learned_before)), held_out=val if self.cfg.hold_out else ()
+        )
+        return RunCheckpoint(
+            folder, self.vocabulary, self.metadata, max_length=self.cfg.max_length, images=images, before=before
+        )
 
 
 def prepare(
@@ -304,17 +317,26 @@ def prepare(
     torch.manual_seed(cfg.seed)
     train, val = (records[:limit] for records in records_of(cfg, runtime.missing))
     train = part_of(train, cfg.subset, cfg.seed)
-    begun = checkpoint.load(begin_with) if begin_with else None
+    check_decoder(cfg)
+    begun = Begun.of(begin_with, cfg.dataset) if begin_with else None
+    if begun and cfg.hold_out:
+        begun.check_held_out(r.image_id for r in val)
     vocabulary = begun.vocabulary if begun else vocabulary_for(cfg, train)
-    cfg = with_encoder_weights(cfg, train, vocabulary, runtime)
+    if not begun:
+        cfg = with_encoder_weights(cfg, train, vocabulary, runtime)
     model = build_captioner(cfg, len(vocabulary)).to(runtime.device)
     if begun:
-        try:
-            model.load_state_dict(begun.model.state_dict())
-        except RuntimeError:
-            raise ValueError(f"{begin_with} is another model than these settings describe") from None
+        begun.give_weights_to(model)
     metadata = describe_run(cfg, train, preset=preset, begin_with=begin_with, limit=limit)
-    return Experiment(cfg, train, val, vocabulary, metadata, runtime, report), model
+    learned = begun.learned if begun else ()
+    return Experiment(cfg, train, val, vocabulary, metadata, runtime, report, learned), model
+
+
+def check_decoder(cfg: Config) -> None:
+    """ValueError for a decoder that these settings cannot build: before minutes go into its encoder."""
+    kind = named(DECODERS, cfg.decoder, "decoder")
+    with torch.device("meta"):
+        kind(len(SPECIALS), 8, **cfg.decoder_options())
 
 
 def train_captioner(cfg: Config, folder: Path, runtime: Runtime = Runtime(), **how: Any) -> History:
@@ -336,7 +358,26 @@ def train_captioner(cfg: Config, folder: Path, runtime: Runtime = Runtime(), **h
 def _train(cfg: Config, folder: Path, runtime: Runtime, how: dict[str, Any]) -> History:
     for place in (folder, home_of(cfg.dataset)):
         files.check_writable(place / "model.safetensors")
+    with _alone(folder):
+        return _train_alone(cfg, folder, runtime, how)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one run at a time is inside with this folder; ValueError for another one."""
+    lock = files.claim(folder / ".train.lock") if world.rank() == 0 else None
+    if world.rank() == 0 and lock is None:
+        raise ValueError(f"{folder}: another training is at work in it: choose another --name, or wait for it")
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _train_alone(cfg: Config, folder: Path, runtime: Runtime, how: dict[str, Any]) -> History:
     experiment, model = prepare(cfg, runtime, **how)
+    experiment.run_checkpoint(folder).check_free()
     sizes = f"{len(experiment.train):,} train and {len(experiment.val):,} val images, {len(experiment.vocabulary):,}"
     print(f"{sizes} words, {runtime.device}, {torch.__version__}")
     splits = {"train": experiment.train, "val": experiment.val}
@@ -345,7 +386,7 @@ def _train(cfg: Config, folder: Path, runtime: Runtime, how: dict[str, Any]) -> 
     if cfg.tune_epochs:
         print("now encoder and decoder together")
         tuning = replace(cfg.training_config(), epochs=cfg.tune_epochs, learning_rate=cfg.tune_rate)
-        history = experiment.fit(unfrozen(model, experiment.cfg), tuning, folder)
+        history = experiment.fit(unfrozen(model, experiment.cfg), tuning, folder, before=cfg.epochs)
     if world.rank() == 0:
         files.write(folder / "history.json", json.dumps(history, indent=1))
     return history

@@ -12,6 +12,7 @@ from data_loader import Transform, get_loader
 from decoding.search import decode
 from model import AttentionDecoder, Captioner, EncoderCNN, SpatialDecoder
 from models.checkpoint import FILES, VERSION, RunCheckpoint, TrainingImages, load, save
+from models.show_and_tell import ShowAndTell
 from vocabulary import Vocabulary
 
 
@@ -46,6 +47,14 @@ def test_a_checkpoint_says_the_same_captions(captioner, records, vocabulary, tmp
     assert said == said_again and len(said) == 3
     assert again.model.encoder.frozen == model.encoder.frozen
     assert again.model.config == model.config and again.model.encoder.image_size == 32
+
+
+def test_tied_words_are_saved_and_tied_again(captioner, vocabulary, tmp_path):
+    model = captioner(kind=ShowAndTell, tied=True, word_size=16)
+    save(tmp_path, model, vocabulary)
+    again = load(tmp_path).model
+    assert again.decoder.embedding.weight is again.decoder.lm_head.weight
+    assert torch.equal(again.decoder.lm_head.weight, model.decoder.lm_head.weight)
 
 
 def test_a_frozen_torchvision_encoder_needs_neither_its_file_nor_the_network(tmp_path, vocabulary, monkeypatch):
@@ -213,6 +222,43 @@ def test_the_state_of_another_run_is_refused(captioner, vocabulary, tmp_path):
             RunCheckpoint(tmp_path, vocabulary, metadata | other).load_training(captioner())
     longer = settings | {"dataset": "data/tiny", "epochs": 5, "tune_epochs": 1, "patience": 2}
     assert RunCheckpoint(tmp_path, vocabulary, metadata | {"settings": longer}).load_training(captioner()) == {}
+
+
+def test_the_state_of_a_run_with_a_longer_stage_before_is_refused(captioner, vocabulary, tmp_path):
+    RunCheckpoint(tmp_path, vocabulary, before=1).save_training(captioner(), {})
+    assert RunCheckpoint(tmp_path, vocabulary, before=1).load_training(captioner()) == {}
+    with pytest.raises(ValueError, match="holds a run of another number of --epochs before the encoder learned"):
+        RunCheckpoint(tmp_path, vocabulary, before=3).load_training(captioner())
+
+
+def test_a_run_goes_on_wherever_its_folder_lies_with_the_encoder_that_it_pre_trained(captioner, vocabulary, tmp_path):
+    def of(weights):
+        return RunCheckpoint(tmp_path, vocabulary, {"settings": {"weights": weights}})
+
+    of("runs/sample/small_cnn-1a.pth").save_training(captioner(), {})
+    assert of("/elsewhere/sample/small_cnn-1a.pth").load_training(captioner()) == {}
+    for other in ("runs/sample/small_cnn-2b.pth", "runs/other.pth", None):
+        with pytest.raises(ValueError, match="another dataset, seed or settings"):
+            of(other).load_training(captioner())
+
+
+def test_a_model_that_another_run_has_made_is_not_replaced(captioner, vocabulary, tmp_path):
+    own, other = (RunCheckpoint(tmp_path, vocabulary, {"dataset": name}) for name in "ab")
+    own.check_free()  # nothing is there
+    own.save_best(captioner())
+    own.check_free()  # stopped before its state was saved: it begins anew
+    with pytest.raises(ValueError, match="holds another run's model, which training would replace: choose another"):
+        other.check_free()
+    own.save_training(captioner(), {})
+    other.check_free()  # `load_training` says more
+
+
+def test_damaged_best_weights_are_a_sentence(captioner, vocabulary, tmp_path):
+    run_checkpoint = RunCheckpoint(tmp_path, vocabulary)
+    run_checkpoint.save_best(captioner())
+    (tmp_path / "model.safetensors").write_bytes(b"12345678901")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged .*: delete .* to start the run anew"):
+        run_checkpoint.load_best(captioner())
 
 
 def test_the_state_of_an_older_run_which_recorded_less_still_goes_on(captioner, vocabulary, tmp_path):

@@ -180,7 +180,7 @@ def test_a_transformer_keeps_what_it_has_said():
     _, state, _ = model.step(torch.tensor([1, 1]), memory.state, memory)
     _, state, _ = model.step(torch.tensor([4, 5]), state, memory)
     assert [s.shape for s in state] == [(2, 2, 6)] * 6
-    with pytest.raises(ValueError, match="hidden_size must be a multiple of heads, not 6 and 4"):
+    with pytest.raises(ValueError, match="hidden_size must be even and a multiple of heads, not 6 and 4"):
         TransformerDecoder(11, 7, hidden_size=6, heads=4)
 
 

@@ -6,9 +6,12 @@ The tensors are those of tests/fake_device.py. Where there is a GPU the other te
 import pytest
 import torch
 from fake_device import FakeDevice, fake_device
+from PIL import Image
 
 from decoding.beam import beam
 from decoding.search import decode, greedy
+from decoding.trace import Exploration
+from models.checkpoint import Checkpoint
 from models.decoders import DECODERS
 from training.features import extract
 from training.loop import fit
@@ -104,6 +107,16 @@ def test_captions_are_the_same_there_and_waited_for_once_a_word(captioner, loade
         "decoding/search.py stacked": 1,  # where it looked
     }
     assert all(count <= allowed.get(place, 0) for place, count in device.waits.items()), device.waits
+
+
+@pytest.mark.parametrize("kind", DECODERS.values(), ids=DECODERS)
+def test_the_explorer_reads_a_caption_there(captioner, vocabulary, device, kind):
+    model, picture, words = captioner(kind=kind, heads=2).eval(), Image.new("RGB", (40, 30), "red"), []
+    for place in ("cpu", CUDA):
+        exploration = Exploration(Checkpoint(model.to(place), vocabulary, max_length=6), picture)
+        choices = exploration.choices(exploration.caption())
+        words.append([[choice.word for choice in row] for row in choices])
+    assert words[0] == words[1]
 
 
 def test_features_are_the_same_there_and_waited_for_once_a_batch(captioner, records, device, tmp_path):

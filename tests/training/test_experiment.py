@@ -1,5 +1,7 @@
 """What a user relies on in an experiment: the recipe is the same from wherever it is started."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from dataset.sample import making
 from models import checkpoint
 from training import experiment
 from training.config import Config
-from training.experiment import build_captioner, image_source, pretrain_encoder, train_captioner, unfrozen
+from training.experiment import build_captioner, image_source, prepare, pretrain_encoder, train_captioner, unfrozen
 
 SMALL = Config(
     image_size=32,
@@ -59,6 +61,55 @@ def test_the_decoder_learns_first_then_encoder_and_decoder_at_their_own_rate(fol
     assert frozen.images == tuned.images and len(tuned.images.learned) == 8
     before, after = frozen.model.encoder.state_dict(), tuned.model.encoder.state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before)
+
+
+def test_two_trainings_do_not_share_a_folder(folder):
+    holder = (
+        "import sys, time\nfrom dataset import files\nlock = files.claim(sys.argv[1])\nprint(1, flush=True)\ninput()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(folder / "run" / ".train.lock")],
+        cwd=Path(experiment.__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(ValueError, match="another training is at work in it: choose another --name, or wait"):
+            train_captioner(SMALL, folder / "run")
+        other.communicate(b"\n")
+    assert train_captioner(SMALL, folder / "run")
+
+
+def test_a_longer_first_stage_after_the_second_is_refused_at_the_start_of_the_second(folder):
+    cfg = replace(SMALL, tune_epochs=1)
+    train_captioner(cfg, folder / "run")
+    with pytest.raises(ValueError, match="another number of --epochs before the encoder learned"):
+        train_captioner(replace(cfg, epochs=2), folder / "run")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"decoder": "Foo"}, "unknown decoder 'Foo'"),
+        ({"decoder": "AttentionDecoder", "cell": "foo"}, "unknown cell 'foo'"),
+        ({"decoder": "TransformerDecoder", "hidden_size": 15, "heads": 5}, "hidden_size must be even"),
+    ],
+)
+def test_a_decoder_that_cannot_be_is_said_before_an_encoder_learns(folder, wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        train_captioner(replace(SMALL, **wrong), folder / "run")
+    assert not list(folder.rglob("small_cnn-*"))
+
+
+def test_all_captions_of_validation_count_and_one_picture_chooses_no_epoch(folder):
+    made, model = prepare(SMALL)
+    record = made.val[0]
+    many = replace(made, val=[replace(record, captions=("a dog",) * 8)])
+    batch = next(iter(many.loader(model.encoder, training=False)))
+    assert len(batch.captions) == 8
+    choosing = replace(many, cfg=replace(SMALL, select_on="cider"))
+    with pytest.raises(ValueError, match="--select-on cider needs at least two validation pictures"):
+        choosing.fit(model, SMALL.training_config(), folder / "run")
 
 
 def test_what_learns_sees_pictures_and_what_is_frozen_kept_features(folder):
