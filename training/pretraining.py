@@ -8,7 +8,7 @@ within minutes, and its errors teach the CNN little. So the encoder first learns
 captions: to tell, for each word of the vocabulary, whether anybody said it of this picture. A word fits a picture if
 it fits one of its regions (multiple-instance learning, Maron & Lozano-Pérez 1998), so the regions learn *where*, too,
 though nobody told them. Fang et al. 2015, "From Captions to Visual Concepts and Back", section 3, build their captions
-on such a detector.
+on such a detector; there all regions count, by a noisy OR.
 """
 
 from __future__ import annotations
