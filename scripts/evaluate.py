@@ -42,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     scores: Scores = {}
     stem = _stem(options)
     files.check_writable(stem)  # now, and not after the captions
-    if options.against:
-        results.read(options.against)
+    against = results.read(options.against) if options.against else None  # now: it may be the file that is written
     if options.results:
         records = load_records(options.dataset, options.split, missing="keep")[: options.limit]
         ids = [record.image_id for record in records]
@@ -62,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
         print("warning: every picture has the same caption: a model that says it has not learned to look")
     if len(captioned.captions) == 1:
         print("CIDEr-D of a single image is 0, whatever its caption: it weighs words by how few of the images they fit")
-    if options.against:
-        part = part or options.partial
-        others = metrics.tokenized(results.load(options.against, captioned.captions, more=part))
-        other = metrics.statistics(others, captioned.references)
+    if against is not None:
+        more = part or options.partial
+        others = results.select(against, options.against, captioned.captions, more=more)
+        other = metrics.statistics(metrics.tokenized(others), captioned.references)
         print(f"against {options.against}:")
         for name, difference in metrics.bootstrap(measured, other).items():
             print(" ", metrics.describe_difference(name, difference))
