@@ -31,7 +31,7 @@ from scripts import scoring
 from scripts.arguments import add_dataset, add_java, add_training, count, parse_training
 from scripts.runs import run
 from scripts.scoring import Captioners, Scores
-from training.config import Config, override
+from training.config import Config
 from training.experiment import Runtime, home_of
 from training.loop import History
 from training.presets import PRESETS, for_dataset
@@ -54,15 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     """Reads the command line, trains what is missing, writes table and figure; returns the table's path."""
     options, given = parse(arguments)
     folder = home_of(options.dataset) / "compare"
-    if options.encoders:
-        preset = options.presets[0] if options.presets else None
-        settings = of_encoders(options.encoders, options.dataset, preset, given)
-    else:
-        settings = {name: settings_of(name, options.presets[0], options.dataset, given) for name in options.presets}
+    settings = settings_for(options, given)
     results = {}
     for name, cfg in settings.items():
         print(f"--- {name}", flush=True)
-        history = run(cfg, folder / name, options, preset if options.encoders else name)
+        history = run(cfg, folder / name, options, next(iter(options.presets), None) if options.encoders else name)
         results[name] = Result(folder / name, history, *score(folder / name, options))
     stem = folder / "-".join(settings)
     training_curves({name: result.history for name, result in results.items()}).savefig(f"{stem}.png")
@@ -74,11 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     return stem.with_suffix(".md")
 
 
+def settings_for(options: argparse.Namespace, given: dict[str, str]) -> dict[str, Config]:
+    """What is compared, by the names of the runs; errors as `of_encoders`'."""
+    presets, dataset = options.presets, options.dataset
+    if options.encoders:
+        return of_encoders(options.encoders, dataset, next(iter(presets), None), given)
+    return {name: settings_of(name, presets[0], dataset, given) for name in presets}
+
+
 def settings_of(preset: str, first: str, dataset: str, given: dict[str, str]) -> Config:
-    """A preset's settings, what must be alike from the first one, and over both what the command line gives."""
-    shared = for_dataset(dataset, first)
-    alike = {name: getattr(shared, name) for name in SHARED}
-    return override(replace(for_dataset(dataset, preset), **alike), given)
+    """A preset's settings as scripts.train has them with what is given; what must be alike is the first preset's."""
+    shared = for_dataset(dataset, first, given)
+    return replace(for_dataset(dataset, preset, given), **{name: getattr(shared, name) for name in SHARED})
 
 
 def of_encoders(encoders: Sequence[str], dataset: str, preset: str | None, given: dict[str, str]) -> dict[str, Config]:
