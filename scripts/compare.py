@@ -17,12 +17,10 @@ from typing import NamedTuple
 
 from torch import nn
 
-from data_loader import Transform, get_loader
 from dataset import files
 from dataset.loading import load_records
-from dataset.records import Record
 from decoding.beam import beam
-from decoding.search import decode, greedy
+from decoding.search import greedy
 from figures.curves import training_curves
 from model import EncoderCNN
 from models import checkpoint
@@ -30,7 +28,7 @@ from models.devices import best_device, best_precision
 from scripts import scoring
 from scripts.arguments import add_dataset, add_java, add_training, count, parse_training
 from scripts.runs import run
-from scripts.scoring import Captioners, Scores
+from scripts.scoring import Captioned, Captioners, Scores
 from training.config import Config
 from training.experiment import Runtime, home_of
 from training.loop import History
@@ -46,6 +44,7 @@ class Result(NamedTuple):
 
     folder: Path
     history: History
+    captioned: Captioned
     scores: Scores
     margins: dict[str, float]  # half the widths of 95 % intervals, of those scores that have one
 
@@ -55,19 +54,28 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     options, given = parse(arguments)
     folder = home_of(options.dataset) / "compare"
     settings = settings_for(options, given)
+    check_split(options, settings)
+    stem = folder / "-".join(settings)
+    table_file = Path(f"{stem}.md")  # not with_suffix: what follows a dot in the name belongs to it
+    files.check_writable(table_file)
     results = {}
     for name, cfg in settings.items():
         print(f"--- {name}", flush=True)
         history = run(cfg, folder / name, options, next(iter(options.presets), None) if options.encoders else name)
         results[name] = Result(folder / name, history, *score(folder / name, options))
-    stem = folder / "-".join(settings)
     training_curves({name: result.history for name, result in results.items()}).savefig(f"{stem}.png")
-    records = load_records(options.dataset, options.split)[:SHOWN]
-    folders = [result.folder for result in results.values()]
-    table = [*scores_table(results), "", *captions_table(records, folders, options.device)]
-    files.write(stem.with_suffix(".md"), "\n".join(table) + "\n")
-    print("\n".join(table), f"\n{stem}.md and {stem}.png", sep="\n")
-    return stem.with_suffix(".md")
+    table = [*scores_table(results), "", *captions_table(results)]
+    files.write(table_file, "\n".join(table) + "\n")
+    print("\n".join(table), f"\n{table_file} and {stem}.png", sep="\n")
+    return table_file
+
+
+def check_split(options: argparse.Namespace, settings: dict[str, Config]) -> None:
+    """ValueError if there is no such split to compare captions on: now, not after the trainings."""
+    if options.split != "held-out":
+        load_records(options.dataset, options.split, instances=False, missing="keep")
+    elif any(cfg.hold_out is None for cfg in settings.values()):
+        raise ValueError("--split held-out: nothing is held out; say how many pictures with --hold-out")
 
 
 def settings_for(options: argparse.Namespace, given: dict[str, str]) -> dict[str, Config]:
@@ -101,18 +109,21 @@ def of_encoders(encoders: Sequence[str], dataset: str, preset: str | None, given
     return settings
 
 
-def score(folder: Path, options: argparse.Namespace) -> tuple[Scores, dict[str, float]]:
-    """Caption a split with the model in `folder`, leave captions and scores there; returns scores and their margins."""
+def score(folder: Path, options: argparse.Namespace) -> tuple[Captioned, Scores, dict[str, float]]:
+    """Caption a split with the model in `folder`, leave captions and scores there; returns them, and their margins."""
     device = best_device(options.device)
-    captioners = Captioners([checkpoint.load(folder, device)], Runtime(device, best_precision(device)))
+    missing, broken = options.broken or "stop", options.broken or "skip"  # as in the training
+    runtime = Runtime(device, best_precision(device), options.workers, broken, missing)
+    captioners = Captioners([checkpoint.load(folder, device)], runtime, options.dataset)
     stem = folder / f"captions-{options.split}"
     search, how = (beam, {"num_beams": options.num_beams}) if options.num_beams > 1 else (greedy, {})
-    captioned, scores = captioners.caption(options.split, Path(f"{stem}.json"), search, **how)
+    limits = {"limit": options.limit, "broken": broken}
+    captioned, scores = captioners.caption(options.split, Path(f"{stem}.json"), search, **limits, **how)
     measured, with_margins = scoring.measure(captioned, options.java)
     scores |= {name: score.value for name, score in with_margins.items()} | scoring.about_objects(captioned)
     margins = {name: score.margin for name, score in with_margins.items()}
     scoring.write(stem, f"scores-{options.split}.json", captioned, measured, scores | {"margins": margins})
-    return scores, margins
+    return captioned, scores, margins
 
 
 def scores_table(results: dict[str, Result]) -> list[str]:
@@ -143,19 +154,12 @@ def described(name: str, result: Result) -> str:
     return f"{value:.3f}{margin}" if isinstance(value, float) else str(value)
 
 
-def captions_table(records: list[Record], folders: list[Path], device: str) -> list[str]:
-    """What a person and the models say of the same pictures."""
-    names = " | ".join(folder.name for folder in folders)
-    lines = [f"| picture | a person | {names} |", "|---" * (2 + len(folders)) + "|"]
-    said = []
-    for folder in folders:
-        one = checkpoint.load(folder, best_device(device))
-        transform = Transform.of(one.model.encoder)
-        loader = get_loader(records, one.vocabulary, transform=transform, shuffle=False, broken="stop")
-        hypotheses = decode(one.model, loader, max_length=one.max_length)
-        said.append({image: one.vocabulary.decode(hypothesis.ids) for image, hypothesis in hypotheses.items()})
-    for record in records:
-        cells = [record.path.name, record.captions[0], *(captions[record.image_id] for captions in said)]
+def captions_table(results: dict[str, Result]) -> list[str]:
+    """What a person and the models say of the first pictures that were scored."""
+    said = [result.captioned for result in results.values()]
+    lines = [f"| picture | a person | {' | '.join(results)} |", "|---" * (2 + len(results)) + "|"]
+    for record in said[0].records[:SHOWN]:
+        cells = [record.path.name, record.captions[0], *(captioned.captions[record.image_id] for captioned in said)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 

@@ -143,27 +143,31 @@ class Captioners:
         limit: int | None = None,
         neighbours: int | None = None,
         max_length: int | None = None,
+        broken: str = "stop",
         **how: Any,
     ) -> tuple[Captioned, Scores]:
         """Caption a split; what only a model can be asked is measured here. Further arguments are the search's.
 
-        The captions are in `file` as soon as they are said: nothing that fails later can lose them. Of several
-        processes each captions its share, and all have the captions of all.
+        `broken` says what to do with pictures that cannot be read: "stop", or "skip" them. The captions are in `file`
+        as soon as they are said: nothing that fails later can lose them. Of several processes each captions its share,
+        and all have the captions of all.
         """
         records = self.records(split)[:limit]
         part = limit is not None or split == "held-out"
-        loader = self.loader(records, self.dataset, part, "stop", world.share())
+        loader = self.loader(records, self.dataset, part, broken, world.share())
         if neighbours:
             search = self.consensus(records, neighbours)
         device, precision = self.runtime.device, self.runtime.autocast
-        scores: Scores = {"images": len(records), "perplexity": evaluate(self.model, loader, device, precision)}
+        perplexity = evaluate(self.model, loader, device, precision)
         said = decode(self.model, loader, search, max_length=max_length or self.first.max_length, **how)
         every = world.everything(said)
+        records = [record for record in records if record.image_id in every]
         said = {record.image_id: every[record.image_id] for record in records}
         captions = {image: self.vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
         if world.rank() == 0:
             results.save(file, captions)
         captioned = Captioned(records, captions)
+        scores: Scores = {"images": len(records), "perplexity": perplexity}
         scores |= {"unfinished": sum(not hypothesis.finished for hypothesis in said.values()) / len(said)}
         words = self.vocabulary.words[len(SPECIALS) :]
         scores |= metrics.caption_statistics(captioned.words, words, self.learned_captions())

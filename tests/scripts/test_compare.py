@@ -1,7 +1,12 @@
 """What a user relies on in scripts.compare: the settings of scripts.train, and a table at the end of the work."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from dataset.loading import load_records
+from dataset.sample import making
 from scripts import compare, train
 
 
@@ -24,3 +29,55 @@ def test_the_settings_are_those_that_train_has(given, dataset, first):
     assert settings[first] == train.parse(["--preset", first, *how])[1]
     alone, shared = vars(train.parse(["--preset", "rnn", *how])[1]), vars(settings[first])
     assert vars(settings["rnn"]) == alone | {name: shared[name] for name in compare.SHARED}
+
+
+QUICK = ["--hidden-size", "8", "--epochs", "1", "--detector-epochs", "1", "--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working folder with a tiny sample in data/sample."""
+    monkeypatch.chdir(tmp_path)
+    making.make("data/sample", train=8, val=4, test=0)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        (["--split", "tset"], "has no split 'tset'; it has train, val"),
+        (["--split", "held-out"], "nothing is held out; say how many pictures with --hold-out"),
+    ],
+)
+def test_a_split_that_is_not_there_is_said_before_the_trainings(folder, how, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compare.main(["lstm", *QUICK, *how])
+    assert not (folder / "runs").exists()
+
+
+def test_what_is_left_out_of_the_training_is_left_out_of_the_table(folder):
+    first, second, third, _ = load_records("sample", "val")
+    first.path.unlink()
+    second.path.write_text("no picture")
+    table = compare.main(["lstm", *QUICK, "--broken", "skip"]).read_text()
+    assert [name in table for name in (first.path.name, second.path.name, third.path.name)] == [False, False, True]
+    assert scores("lstm")["images"] == 2
+
+
+def test_the_held_out_pictures_are_in_the_table(folder):
+    table = compare.main(["lstm", *QUICK, "--hold-out", "3", "--split", "held-out"]).read_text()
+    held = load_records("sample", "train")
+    assert sum(record.path.name in table for record in held) == 3
+
+
+def test_a_limit_holds_for_the_scores_and_a_dot_in_a_name_is_kept_in_the_tables(folder):
+    compare.main(["--encoders", "small", *QUICK, "--tune-epochs", "0", "--limit", "2"])
+    assert scores("small")["images"] == 2
+    weights = next(Path("runs/sample").glob("small_cnn*.pth")).rename("w.v2.pth")
+    table = compare.main(["--encoders", f"small={weights}", *QUICK, "--tune-epochs", "0"])
+    assert table == Path("runs/sample/compare/small-w.v2.md") and table.exists()
+
+
+def scores(name: str) -> dict:
+    """The scores that a run has left."""
+    return json.loads(Path(f"runs/sample/compare/{name}/scores-val.json").read_text())
