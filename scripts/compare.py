@@ -3,7 +3,8 @@
 Alike: the pictures, the words, the batches and the seed are those of the first preset, and whatever setting is given
 (`--epochs 10`) holds for all. With `--encoders resnet50 timm/tf_efficientnet_lite2=FILE …` one preset looks through
 each of them. Writes `runs/<dataset>/compare/<names>.md`, a table with captions side by side, and `<names>.png`, the
-curves. A comparison that was stopped goes on where it ended.
+curves. A comparison that was stopped goes on where it ended. `torchrun --nproc-per-node 4 -m scripts.compare …` does it
+with four processes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from scripts import scoring
 from scripts.arguments import add_dataset, add_java, add_training, count, parse_training
 from scripts.runs import run
 from scripts.scoring import Captioned, Captioners, Scores
+from training import world
 from training.config import Config
 from training.experiment import Runtime, home_of
 from training.loop import History
@@ -62,7 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     for name, cfg in settings.items():
         print(f"--- {name}", flush=True)
         history = run(cfg, folder / name, options, next(iter(options.presets), None) if options.encoders else name)
-        results[name] = Result(folder / name, history, *score(folder / name, options))
+        captioned, scores = caption(folder / name, options)
+        if world.rank() == 0:  # the first of several processes measures
+            results[name] = Result(
+                folder / name, history, captioned, *measure(folder / name, captioned, scores, options)
+            )
+    if world.rank() > 0:
+        return table_file
     training_curves({name: result.history for name, result in results.items()}).savefig(f"{stem}.png")
     table = [*scores_table(results), "", *captions_table(results)]
     files.write(table_file, "\n".join(table) + "\n")
@@ -109,21 +117,29 @@ def of_encoders(encoders: Sequence[str], dataset: str, preset: str | None, given
     return settings
 
 
-def score(folder: Path, options: argparse.Namespace) -> tuple[Captioned, Scores, dict[str, float]]:
-    """Caption a split with the model in `folder`, leave captions and scores there; returns them, and their margins."""
+def caption(folder: Path, options: argparse.Namespace) -> tuple[Captioned, Scores]:
+    """Caption a split with the model in `folder`, leave the captions there; returns them, and what the model scores."""
     device = best_device(options.device)
     missing, broken = options.broken or "stop", options.broken or "skip"  # as in the training
     runtime = Runtime(device, best_precision(device), options.workers, broken, missing)
-    captioners = Captioners([checkpoint.load(folder, device)], runtime, options.dataset)
-    stem = folder / f"captions-{options.split}"
+    with world.first():  # which has kept the model
+        loaded = checkpoint.load(folder, device)
+    captioners = Captioners([loaded], runtime, options.dataset)
     search, how = (beam, {"num_beams": options.num_beams}) if options.num_beams > 1 else (greedy, {})
     limits = {"limit": options.limit, "broken": broken}
-    captioned, scores = captioners.caption(options.split, Path(f"{stem}.json"), search, **limits, **how)
+    return captioners.caption(options.split, folder / f"captions-{options.split}.json", search, **limits, **how)
+
+
+def measure(
+    folder: Path, captioned: Captioned, scores: Scores, options: argparse.Namespace
+) -> tuple[Scores, dict[str, float]]:
+    """Measure captions, leave scores and a page in `folder`; returns the scores, those given too, and their margins."""
     measured, with_margins = scoring.measure(captioned, options.java)
     scores |= {name: score.value for name, score in with_margins.items()} | scoring.about_objects(captioned)
     margins = {name: score.margin for name, score in with_margins.items()}
-    scoring.write(stem, f"scores-{options.split}.json", captioned, measured, scores | {"margins": margins})
-    return captioned, scores, margins
+    stem, file = folder / f"captions-{options.split}", f"scores-{options.split}.json"
+    scoring.write(stem, file, captioned, measured, scores | {"margins": margins})
+    return scores, margins
 
 
 def scores_table(results: dict[str, Result]) -> list[str]:
@@ -198,6 +214,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
 
 if __name__ == "__main__":
     try:
-        main()
+        with world.joined():
+            main()
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))

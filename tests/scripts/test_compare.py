@@ -1,6 +1,11 @@
 """What a user relies on in scripts.compare: the settings of scripts.train, and a table at the end of the work."""
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +81,25 @@ def test_a_limit_holds_for_the_scores_and_a_dot_in_a_name_is_kept_in_the_tables(
     weights = next(Path("runs/sample").glob("small_cnn*.pth")).rename("w.v2.pth")
     table = compare.main(["--encoders", f"small={weights}", *QUICK, "--tune-epochs", "0"])
     assert table == Path("runs/sample/compare/small-w.v2.md") and table.exists()
+
+
+SECONDS = r"(?<=M \|) [\d.]+(?= \|)"  # of an epoch
+
+
+def test_two_processes_write_the_table_of_one(folder):
+    how = ["lstm", *QUICK, "--tune-epochs", "0"]
+    table = compare.main(how)
+    alone = table.read_text()
+    shutil.rmtree("runs")
+    here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "GLOO_SOCKET_IFNAME": "lo"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ended = subprocess.run([*torchrun, "-m", "scripts.compare", *how], env=os.environ | here, capture_output=True)
+    assert ended.returncode == 0 and ended.stdout.decode().count("a person") == 1, ended.stderr.decode()[-3000:]
+    together = table.read_text()
+    number = r"\d+\.\d+"
+    assert re.sub(number, "", together) == re.sub(number, "", alone)
+    of_alone, of_together = ([float(x) for x in re.findall(number, re.sub(SECONDS, "", t))] for t in (alone, together))
+    assert of_together == pytest.approx(of_alone, abs=0.002)  # gradients are added up in another order
 
 
 def scores(name: str) -> dict:
