@@ -3,10 +3,10 @@
 A PICTURE is a file, a folder (the pictures in it, not deeper), or a pattern as "holiday/*.jpg". Prints a line for each:
 the caption and how sure the model was of it, word by word. What cannot be read is answered by one sentence, the others
 are captioned all the same, and the exit status is 1. `--output captions.csv` (or .json) keeps them in a table.
-`--figure look.png` draws where it looked, `--figure look.gif` word after word; for the `adaptive` preset also look-
-looks.png: how much each word looked at the picture at all. A model without attention is asked by occlusion instead:
-what it needs to see for each word. Ctrl-C keeps the captions so far. `torchrun --nproc-per-node 4 -m scripts.caption …`
-does it with four processes.
+`--figure look.png` draws where it looked, `--figure look.gif` word after word; for the `adaptive` preset also
+look-looks.png: how much each word looked at the picture at all. A model without attention is asked by occlusion
+instead: what it needs to see for each word. Ctrl-C keeps the captions so far.
+`torchrun --nproc-per-node 4 -m scripts.caption …` does it with four processes.
 """
 
 from __future__ import annotations
