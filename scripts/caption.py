@@ -34,7 +34,7 @@ from figures.attention import attention_figure, attention_film, attention_mass
 from models import checkpoint
 from models.checkpoint import Checkpoint
 from models.devices import best_device
-from scripts.arguments import add_device, count
+from scripts.arguments import add_device, add_length_penalty, count
 from training import world
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}  # in a folder
@@ -174,7 +174,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", default=str(RUNS / "sample/model"), help="a folder (default: %(default)s)")
     parser.add_argument("--output", metavar="FILE", type=_table_name, help="keep the captions: .csv, or .json")
     parser.add_argument("--num-beams", type=count, default=5, help="beam width; 1: greedy (default: 5)")
-    parser.add_argument("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
+    add_length_penalty(parser)
     parser.add_argument(
         "--figure",
         metavar="FILE",

@@ -48,3 +48,26 @@ def test_the_neighbours_are_found_where_the_dataset_lies_now(model):
     assert evaluate.main([*how, "--dataset", "moved"])["images"] == 3
     with pytest.raises(FileNotFoundError, match="No dataset at data/sample"):
         evaluate.main(how)
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        (["--top-p", "0.9"], "--top-p and --seed are for words drawn at random: give a --temperature"),
+        (["--seed", "1"], "--top-p and --seed are for words drawn at random: give a --temperature"),
+        (["--max-length", "0"], "--max-length: must be 1 or more, not 0"),
+        (["--temperature", "inf"], "--temperature: must be 0.001 to 1000, not inf"),
+        (["--temperature", "nan"], "--temperature: must be 0.001 to 1000, not nan"),
+        (["--length-penalty", "1000"], "--length-penalty: must be -10 to 10, not 1000"),
+        (["--length-penalty", "x"], "--length-penalty: invalid number value: 'x'"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(how, sentence, capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main(how)
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [["--temperature", "0.001"], ["--temperature", "1000"], ["--length-penalty", "10"]])
+def test_the_ends_of_the_ranges_can_be_had(model, how):
+    assert evaluate.main([*model[:2], *how, "--limit", "1"])["images"] == 1
