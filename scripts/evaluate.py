@@ -66,8 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
         others = results.select(against, options.against, captioned.captions, more=more)
         other = metrics.statistics(metrics.tokenized(others), captioned.references)
         print(f"against {options.against}:")
-        for name, difference in metrics.bootstrap(measured, other).items():
-            print(" ", metrics.describe_difference(name, difference))
+        if len(measured.ids) == 1:  # every draw is the same: its margins are 0
+            print("  one picture tells nothing: what a difference means is seen over many")
+        else:
+            for name, difference in metrics.bootstrap(measured, other).items():
+                print(" ", metrics.describe_difference(name, difference))
     scores |= {"margins": {name: score.margin for name, score in with_margins.items()}}
     name = f"{stem.name}-scores.json" if options.results else f"scores-{options.split}.json"
     print(f"captions with their pictures: {scoring.write(stem, name, captioned, measured, scores)}")

@@ -29,6 +29,14 @@ def test_the_captions_that_are_overwritten_are_those_compared_with(model, capsys
     assert json.loads(Path("model/captions-val.json").read_text())[0]["caption"] not in people.values()
 
 
+def test_one_picture_is_no_better_and_no_worse(model, capsys):
+    people = {record.image_id: record.captions[0] for record in load_records("sample", "val")}
+    results.save("people.json", people)
+    evaluate.main([*model, "--against", "people.json", "--limit", "1"])
+    said = capsys.readouterr().out
+    assert "one picture tells nothing" in said and "worse" not in said and "better" not in said
+
+
 def test_a_held_out_part_is_not_looked_for_in_another_dataset(model, captioner, vocabulary):
     held = [record.image_id for record in load_records("sample", "train")][:2]
     for name, ids in (("own", held), ("other", [*held, "one.jpg"])):
