@@ -39,7 +39,7 @@ from training import world
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}  # in a folder
 FIGURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".gif")
-STOPPED = 130  # the exit status after Ctrl-C, as shells have it
+STOPPED = 130  # the exit status after Ctrl-C, as a shell has it
 Row = dict[str, str | float]
 
 
