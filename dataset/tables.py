@@ -15,7 +15,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from dataset.checks import check_caption, first_line, shown
 from dataset.flickr import TOKEN_FILES, listed_splits, read_token_line
-from dataset.paths import first_folder, image_folders, inside, only
+from dataset.paths import Listing, first_folder, image_folders, inside, only
 from dataset.records import Record, choose_splits
 
 TABLES = (("captions.txt", "captions.csv"), *((name,) for name in (*TOKEN_FILES, "results.csv")))  # the first is taken
@@ -59,22 +59,35 @@ def find_table(folder: Path) -> Path | None:
 def load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[Record]:
     """The records of one split, or of all; a file's name is its image's id.
 
-    Raises ValueError if a row is damaged or the split is not there.
+    Raises ValueError if a row is damaged, two names are of one file, or the split is not there.
     """
     captions = _read_captions(file)
+    if not captions:
+        raise ValueError(f"{file} holds no captions.")
     split_of = listed_splits(file.parent)
     if split_of and (others := captions.keys() - split_of):
         _say(f"{file}: {len(others):,} of {len(captions):,} images left out, they are in no list of a split")
     split_of = split_of or split_by_image(captions, seed)
     parts = choose_splits(split, (split_of[name] for name in captions if name in split_of), folder)
     images = first_folder([*image_folders(folder), folder])
-    if all(name.startswith(f"{images.name}/") for name in captions):  # as "Images/1.jpg"
+    if all(name.replace("\\", "/").startswith(f"{images.name}/") for name in captions):  # as "Images/1.jpg"
         images = images.parent
+    paths = {name: inside(images, name, file) for name in captions if name in split_of}
+    _check_distinct(paths, file)
     return [
-        Record(name, inside(images, name, file), split_of[name], tuple(texts))
+        Record(name, paths[name], split_of[name], tuple(texts))
         for name, texts in captions.items()
         if split_of.get(name) in parts
     ]
+
+
+def _check_distinct(paths: Mapping[str, Path], file: Path) -> None:
+    """ValueError if two names are of one file on this disk: it must not be trained on and tested with."""
+    listing, name_of = Listing(), dict[Path, str]()
+    for name, path in paths.items():
+        other = name_of.setdefault(listing.find(path) or path, name)
+        if other != name:
+            raise ValueError(f"{file}: {shown(other)} and {shown(name)} are one file: write its name in one way.")
 
 
 def split_by_image(names: Iterable[str], seed: int) -> dict[str, str]:

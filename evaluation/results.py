@@ -25,14 +25,23 @@ def save(path: str | Path, captions: Mapping[Id, str]) -> None:
 
 
 def load(path: str | Path, images: Iterable[Id], *, more: bool = False, partial: bool = False) -> dict[Id, str]:
-    """The caption of every one of these images; with `more` the file may hold others, with `partial` lack some, too.
+    """`read` and `select` at once: the caption in this file of every one of these images; errors as theirs."""
+    return select(read(path), path, images, more=more, partial=partial)
+
+
+def select(
+    rows: list[Any], path: str | Path, images: Iterable[Id], *, more: bool = False, partial: bool = False
+) -> dict[Id, str]:
+    """The caption of every one of these images, from what `read` gave of the file at `path`.
+
+    With `more` the file may hold others, with `partial` lack some, too.
 
     An image may be named by its id as text, or by COCO's name of its file. A caption without words counts as one, and
     that is printed; so is how much a file covers that is scored in part.
 
-    Raises FileNotFoundError, or a ValueError that says which image is unknown, missing, repeated or without a caption.
+    Raises a ValueError that says which image is unknown, missing, repeated or without a caption.
     """
-    rows, wanted = read(path), set(images)
+    wanted = set(images)
     of_text, captions, empty, others = {str(image): image for image in wanted}, {}, list[Id](), 0
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or not _is_id(row.get("image_id")):
@@ -67,7 +76,7 @@ def load(path: str | Path, images: Iterable[Id], *, more: bool = False, partial:
 
 
 def read(path: str | Path) -> list[Any]:
-    """The entries of a results file, not yet looked at; errors as `load`'s."""
+    """The entries of a results file, not yet looked at; FileNotFoundError, or ValueError if it is no list in JSON."""
     try:
         rows = json.loads(Path(path).read_bytes())  # UTF-8, also with a mark, or UTF-16
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
 import torch
@@ -23,6 +23,17 @@ def count(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
     return int(text)
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """What reads a number from `low` to `high`, both included."""
+
+    def number(text: str) -> float:
+        if not low <= float(text) <= high:  # nor is NaN
+            raise argparse.ArgumentTypeError(f"must be {low:g} to {high:g}, not {text}")
+        return float(text)
+
+    return number
 
 
 def device(text: str) -> str:
@@ -54,6 +65,13 @@ def add_broken(parser: argparse.ArgumentParser) -> None:
         "--broken",
         choices=("skip", "stop"),
         help="pictures that are missing or cannot be read (default: stop if one is missing, skip what cannot be read)",
+    )
+
+
+def add_length_penalty(parser: argparse.ArgumentParser) -> None:
+    """The option --length-penalty, of a beam search."""
+    parser.add_argument(
+        "--length-penalty", type=between(-10, 10), default=0.7, help="0 favours short captions (default: 0.7)"
     )
 
 

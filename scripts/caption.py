@@ -5,8 +5,8 @@ the caption and how sure the model was of it, word by word. What cannot be read 
 are captioned all the same, and the exit status is 1. `--output captions.csv` (or .json) keeps them in a table.
 `--figure look.png` draws where it looked, `--figure look.gif` word after word; for the `adaptive` preset also
 look-looks.png: how much each word looked at the picture at all. A model without attention is asked by occlusion
-instead: what it needs to see for each word. `torchrun --nproc-per-node 4 -m scripts.caption …` does it with four
-processes.
+instead: what it needs to see for each word. Ctrl-C keeps the captions so far.
+`torchrun --nproc-per-node 4 -m scripts.caption …` does it with four processes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import glob
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,10 +34,12 @@ from figures.attention import attention_figure, attention_film, attention_mass
 from models import checkpoint
 from models.checkpoint import Checkpoint
 from models.devices import best_device
-from scripts.arguments import add_device, count
+from scripts.arguments import add_device, add_length_penalty, count
 from training import world
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}  # in a folder
+FIGURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".gif")
+STOPPED = 130  # the exit status after Ctrl-C, as a shell has it
 Row = dict[str, str | float]
 
 
@@ -44,36 +47,44 @@ def main(arguments: list[str] | None = None) -> None:
     """Reads the command line and captions; exits with 1 if a picture could not be read."""
     options = _options(arguments)
     captioner = checkpoint.load(options.checkpoint, best_device(options.device))
-    if options.output:
-        files.check_writable(options.output)
+    for file in filter(None, (options.output, options.figure)):
+        files.check_writable(file)
     paths, wrong = _pictures(options.pictures)
     for sentence in wrong:
         print(sentence, file=sys.stderr)
     own = _own(captioner, paths[slice(world.rank(), None, world.size())], options)
     every = world.everything(own)
-    for path in paths:
+    done = [path for path in paths if path in every]
+    for path in done:
         if path not in own:  # another process captioned it
             _say(path, every[path])
-    rows = [row for path in paths if not isinstance(row := every[path], str)]
+    rows = [row for path in done if not isinstance(row := every[path], str)]
     wrong += [why for why in every.values() if isinstance(why, str)]
     if world.rank() > 0:
         return
     if options.output and rows:
         files.write(options.output, _table(rows, options.output))
         print(f"{len(rows):,} captions in {options.output}")
+    if len(done) < len(paths):
+        print(f"stopped after {len(done):,} of {len(paths):,} pictures", file=sys.stderr)
+        sys.exit(STOPPED)
     if wrong:
         sys.exit(1)
 
 
 def _own(captioner: Checkpoint, paths: Sequence[Path], options: argparse.Namespace) -> dict[Path, Row | str]:
-    """The row of each picture, or why it cannot be read, said as soon as it is known."""
+    """The row of each picture, or why it cannot be read, said as soon as it is known; after Ctrl-C those so far."""
     own: dict[Path, Row | str] = {}
-    for path in shown(paths, unit="picture", disable=len(paths) < 2):
-        try:
-            own[path] = _caption(captioner, path, options)
-        except (ValueError, OSError) as error:
-            own[path] = str(error)
-        _say(path, own[path])
+    try:
+        for path in shown(paths, unit="picture", disable=len(paths) < 2):
+            try:
+                own[path] = _caption(captioner, path, options)
+            except (ValueError, OSError) as error:
+                own[path] = str(error)
+            _say(path, own[path])
+    except KeyboardInterrupt:
+        if world.size() > 1:  # the others wait for all of it
+            raise
     return own
 
 
@@ -128,7 +139,8 @@ def _caption(captioner: Checkpoint, path: Path, options: argparse.Namespace) -> 
         if trace.occlusion:
             tqdm.write(f"{options.checkpoint} has no attention: {file} shows what it needs to see (occlusion)")
         options.figure = None  # of the first picture only
-    return {"picture": str(path), "caption": text, "probability": math.exp(sum(hypothesis.logprobs))}
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")  # not every name on a disk is text
+    return {"picture": name, "caption": text, "probability": math.exp(sum(hypothesis.logprobs))}
 
 
 def _table(rows: Sequence[Row], file: str) -> str:
@@ -149,15 +161,25 @@ def _table_name(name: str) -> str:
     return name
 
 
+def _figure_name(name: str) -> str:
+    """The name of a file for a figure."""
+    if not name.lower().endswith(FIGURES):
+        raise argparse.ArgumentTypeError(f"{name} must end in {', '.join(FIGURES[:-1])} or {FIGURES[-1]}")
+    return name
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.caption", description=__doc__.split("\n\n")[0])
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="file, folder or pattern; JPEG, PNG, …")
     parser.add_argument("--checkpoint", default=str(RUNS / "sample/model"), help="a folder (default: %(default)s)")
     parser.add_argument("--output", metavar="FILE", type=_table_name, help="keep the captions: .csv, or .json")
     parser.add_argument("--num-beams", type=count, default=5, help="beam width; 1: greedy (default: 5)")
-    parser.add_argument("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
+    add_length_penalty(parser)
     parser.add_argument(
-        "--figure", metavar="FILE", help="save where the model looked at the first picture: .png, or .gif"
+        "--figure",
+        metavar="FILE",
+        type=_figure_name,
+        help="save where the model looked at the first picture: .png, or .gif",
     )
     add_device(parser)
     return parser.parse_args(arguments)
@@ -167,6 +189,7 @@ def _draw(picture: Image.Image, trace: CaptionTrace, count: int, file: Path) -> 
     """Saves where the model looked for the first `count` words, as a film (.gif) or as a figure."""
     words, maps = trace.words[:count], trace.maps[:count]
     shown = (picture, words, maps, trace.probabilities[:count])
+    file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix.lower() == ".gif":
         film = attention_film(*shown)
         film[0].save(file, save_all=True, append_images=film[1:], duration=900, loop=0)
@@ -183,3 +206,5 @@ if __name__ == "__main__":
             main()
     except (ValueError, OSError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)

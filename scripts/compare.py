@@ -3,7 +3,8 @@
 Alike: the pictures, the words, the batches and the seed are those of the first preset, and whatever setting is given
 (`--epochs 10`) holds for all. With `--encoders resnet50 timm/tf_efficientnet_lite2=FILE …` one preset looks through
 each of them. Writes `runs/<dataset>/compare/<names>.md`, a table with captions side by side, and `<names>.png`, the
-curves. A comparison that was stopped goes on where it ended.
+curves. A comparison that was stopped goes on where it ended. `torchrun --nproc-per-node 4 -m scripts.compare …` does it
+with four processes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ from typing import NamedTuple
 
 from torch import nn
 
-from data_loader import Transform, get_loader
 from dataset import files
 from dataset.loading import load_records
-from dataset.records import Record
 from decoding.beam import beam
-from decoding.search import decode, greedy
+from decoding.search import greedy
 from figures.curves import training_curves
 from model import EncoderCNN
 from models import checkpoint
@@ -30,8 +29,9 @@ from models.devices import best_device, best_precision
 from scripts import scoring
 from scripts.arguments import add_dataset, add_java, add_training, count, parse_training
 from scripts.runs import run
-from scripts.scoring import Captioners, Scores
-from training.config import Config, override
+from scripts.scoring import Captioned, Captioners, Scores
+from training import world
+from training.config import Config
 from training.experiment import Runtime, home_of
 from training.loop import History
 from training.presets import PRESETS, for_dataset
@@ -46,6 +46,7 @@ class Result(NamedTuple):
 
     folder: Path
     history: History
+    captioned: Captioned
     scores: Scores
     margins: dict[str, float]  # half the widths of 95 % intervals, of those scores that have one
 
@@ -54,31 +55,49 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     """Reads the command line, trains what is missing, writes table and figure; returns the table's path."""
     options, given = parse(arguments)
     folder = home_of(options.dataset) / "compare"
-    if options.encoders:
-        preset = options.presets[0] if options.presets else None
-        settings = of_encoders(options.encoders, options.dataset, preset, given)
-    else:
-        settings = {name: settings_of(name, options.presets[0], options.dataset, given) for name in options.presets}
+    settings = settings_for(options, given)
+    check_split(options, settings)
+    stem = folder / "-".join(settings)
+    table_file = Path(f"{stem}.md")  # not with_suffix: what follows a dot in the name belongs to it
+    files.check_writable(table_file)
     results = {}
     for name, cfg in settings.items():
         print(f"--- {name}", flush=True)
-        history = run(cfg, folder / name, options, preset if options.encoders else name)
-        results[name] = Result(folder / name, history, *score(folder / name, options))
-    stem = folder / "-".join(settings)
+        history = run(cfg, folder / name, options, next(iter(options.presets), None) if options.encoders else name)
+        captioned, scores = caption(folder / name, options)
+        if world.rank() == 0:  # the first of several processes measures
+            results[name] = Result(
+                folder / name, history, captioned, *measure(folder / name, captioned, scores, options)
+            )
+    if world.rank() > 0:
+        return table_file
     training_curves({name: result.history for name, result in results.items()}).savefig(f"{stem}.png")
-    records = load_records(options.dataset, options.split)[:SHOWN]
-    folders = [result.folder for result in results.values()]
-    table = [*scores_table(results), "", *captions_table(records, folders, options.device)]
-    files.write(stem.with_suffix(".md"), "\n".join(table) + "\n")
-    print("\n".join(table), f"\n{stem}.md and {stem}.png", sep="\n")
-    return stem.with_suffix(".md")
+    table = [*scores_table(results), "", *captions_table(results)]
+    files.write(table_file, "\n".join(table) + "\n")
+    print("\n".join(table), f"\n{table_file} and {stem}.png", sep="\n")
+    return table_file
+
+
+def check_split(options: argparse.Namespace, settings: dict[str, Config]) -> None:
+    """ValueError if there is no such split to compare captions on: now, not after the trainings."""
+    if options.split != "held-out":
+        load_records(options.dataset, options.split, instances=False, missing="keep")
+    elif any(cfg.hold_out is None for cfg in settings.values()):
+        raise ValueError("--split held-out: nothing is held out; say how many pictures with --hold-out")
+
+
+def settings_for(options: argparse.Namespace, given: dict[str, str]) -> dict[str, Config]:
+    """What is compared, by the names of the runs; errors as `of_encoders`'."""
+    presets, dataset = options.presets, options.dataset
+    if options.encoders:
+        return of_encoders(options.encoders, dataset, next(iter(presets), None), given)
+    return {name: settings_of(name, presets[0], dataset, given) for name in presets}
 
 
 def settings_of(preset: str, first: str, dataset: str, given: dict[str, str]) -> Config:
-    """A preset's settings, what must be alike from the first one, and over both what the command line gives."""
-    shared = for_dataset(dataset, first)
-    alike = {name: getattr(shared, name) for name in SHARED}
-    return override(replace(for_dataset(dataset, preset), **alike), given)
+    """A preset's settings as scripts.train has them with what is given; what must be alike is the first preset's."""
+    shared = for_dataset(dataset, first, given)
+    return replace(for_dataset(dataset, preset, given), **{name: getattr(shared, name) for name in SHARED})
 
 
 def of_encoders(encoders: Sequence[str], dataset: str, preset: str | None, given: dict[str, str]) -> dict[str, Config]:
@@ -98,17 +117,28 @@ def of_encoders(encoders: Sequence[str], dataset: str, preset: str | None, given
     return settings
 
 
-def score(folder: Path, options: argparse.Namespace) -> tuple[Scores, dict[str, float]]:
-    """Caption a split with the model in `folder`, leave captions and scores there; returns scores and their margins."""
+def caption(folder: Path, options: argparse.Namespace) -> tuple[Captioned, Scores]:
+    """Caption a split with the model in `folder`, leave the captions there; returns them, and what the model scores."""
     device = best_device(options.device)
-    captioners = Captioners([checkpoint.load(folder, device)], Runtime(device, best_precision(device)))
-    stem = folder / f"captions-{options.split}"
+    missing, broken = options.broken or "stop", options.broken or "skip"  # as in the training
+    runtime = Runtime(device, best_precision(device), options.workers, broken, missing)
+    with world.first():  # which has kept the model
+        loaded = checkpoint.load(folder, device)
+    captioners = Captioners([loaded], runtime, options.dataset)
     search, how = (beam, {"num_beams": options.num_beams}) if options.num_beams > 1 else (greedy, {})
-    captioned, scores = captioners.caption(options.split, Path(f"{stem}.json"), search, **how)
+    limits = {"limit": options.limit, "broken": broken}
+    return captioners.caption(options.split, folder / f"captions-{options.split}.json", search, **limits, **how)
+
+
+def measure(
+    folder: Path, captioned: Captioned, scores: Scores, options: argparse.Namespace
+) -> tuple[Scores, dict[str, float]]:
+    """Measure captions, leave scores and a page in `folder`; returns the scores, those given too, and their margins."""
     measured, with_margins = scoring.measure(captioned, options.java)
     scores |= {name: score.value for name, score in with_margins.items()} | scoring.about_objects(captioned)
     margins = {name: score.margin for name, score in with_margins.items()}
-    scoring.write(stem, f"scores-{options.split}.json", captioned, measured, scores | {"margins": margins})
+    stem, file = folder / f"captions-{options.split}", f"scores-{options.split}.json"
+    scoring.write(stem, file, captioned, measured, scores | {"margins": margins})
     return scores, margins
 
 
@@ -140,19 +170,12 @@ def described(name: str, result: Result) -> str:
     return f"{value:.3f}{margin}" if isinstance(value, float) else str(value)
 
 
-def captions_table(records: list[Record], folders: list[Path], device: str) -> list[str]:
-    """What a person and the models say of the same pictures."""
-    names = " | ".join(folder.name for folder in folders)
-    lines = [f"| picture | a person | {names} |", "|---" * (2 + len(folders)) + "|"]
-    said = []
-    for folder in folders:
-        one = checkpoint.load(folder, best_device(device))
-        transform = Transform.of(one.model.encoder)
-        loader = get_loader(records, one.vocabulary, transform=transform, shuffle=False, broken="stop")
-        hypotheses = decode(one.model, loader, max_length=one.max_length)
-        said.append({image: one.vocabulary.decode(hypothesis.ids) for image, hypothesis in hypotheses.items()})
-    for record in records:
-        cells = [record.path.name, record.captions[0], *(captions[record.image_id] for captions in said)]
+def captions_table(results: dict[str, Result]) -> list[str]:
+    """What a person and the models say of the first pictures that were scored."""
+    said = [result.captioned for result in results.values()]
+    lines = [f"| picture | a person | {' | '.join(results)} |", "|---" * (2 + len(results)) + "|"]
+    for record in said[0].records[:SHOWN]:
+        cells = [record.path.name, record.captions[0], *(captioned.captions[record.image_id] for captioned in said)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -191,6 +214,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
 
 if __name__ == "__main__":
     try:
-        main()
+        with world.joined():
+            main()
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it

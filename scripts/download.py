@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from dataset import paths
-from dataset.download import PARTS, YEARS, download_part
+from dataset.download import PARTS, YEARS, check_year, download_part
 from dataset.photographs import download_photographs, make_whole
 
 USUAL = {"coco": ("annotations", "train", "val"), "flickr8k": ("captions", "images", "karpathy")}
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     if options.images:
         return download_photographs(folder, options.images, options.year, options.mirror)
+    for part in parts:  # all, before anything is changed
+        check_year(folder, part, options.year)
     if "annotations" in parts:
         make_whole(folder)
     for part in parts:

@@ -29,7 +29,7 @@ from evaluation import metrics, results
 from models import checkpoint
 from models.devices import best_device, best_precision
 from scripts import scoring
-from scripts.arguments import add_device, add_java, count
+from scripts.arguments import add_device, add_java, add_length_penalty, between, count
 from scripts.scoring import Captioned, Captioners, Scores
 from training import world
 from training.experiment import Runtime
@@ -42,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
     scores: Scores = {}
     stem = _stem(options)
     files.check_writable(stem)  # now, and not after the captions
-    if options.against:
-        results.read(options.against)
+    against = results.read(options.against) if options.against else None  # now: it may be the file that is written
     if options.results:
         records = load_records(options.dataset, options.split, missing="keep")[: options.limit]
         ids = [record.image_id for record in records]
@@ -62,13 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> Scores:
         print("warning: every picture has the same caption: a model that says it has not learned to look")
     if len(captioned.captions) == 1:
         print("CIDEr-D of a single image is 0, whatever its caption: it weighs words by how few of the images they fit")
-    if options.against:
-        part = part or options.partial
-        others = metrics.tokenized(results.load(options.against, captioned.captions, more=part))
-        other = metrics.statistics(others, captioned.references)
+    if against is not None:
+        more = part or options.partial
+        others = results.select(against, options.against, captioned.captions, more=more)
+        other = metrics.statistics(metrics.tokenized(others), captioned.references)
         print(f"against {options.against}:")
-        for name, difference in metrics.bootstrap(measured, other).items():
-            print(" ", metrics.describe_difference(name, difference))
+        if len(measured.ids) == 1:  # every draw is the same: its margins are 0
+            print("  one picture tells nothing: what a difference means is seen over many")
+        else:
+            for name, difference in metrics.bootstrap(measured, other).items():
+                print(" ", metrics.describe_difference(name, difference))
     scores |= {"margins": {name: score.margin for name, score in with_margins.items()}}
     name = f"{stem.name}-scores.json" if options.results else f"scores-{options.split}.json"
     print(f"captions with their pictures: {scoring.write(stem, name, captioned, measured, scores)}")
@@ -97,8 +99,9 @@ def search_of(options: argparse.Namespace, device: torch.device) -> tuple[Search
     rules = {"min_length": options.min_length, "no_repeat_ngram_size": options.no_repeat_ngram_size}
     rules |= {"rounded": options.rounded}
     if options.temperature is not None:
-        generator = torch.Generator(device).manual_seed(options.seed)
-        return sample, rules | {"temperature": options.temperature, "top_p": options.top_p, "generator": generator}
+        generator = torch.Generator(device).manual_seed(options.seed or 0)
+        top_p = 1.0 if options.top_p is None else options.top_p
+        return sample, rules | {"temperature": options.temperature, "top_p": top_p, "generator": generator}
     if options.num_beams == 1:
         return greedy, rules
     return beam, rules | {"num_beams": options.num_beams, "length_penalty": options.length_penalty}
@@ -118,7 +121,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--broken", choices=("skip", "stop"), default="stop", help="pictures that are missing (default: stop)")
     add("--out", metavar="FOLDER", help="where captions and scores go (default: the first checkpoint's folder)")
     add("--num-beams", type=count, default=5, help="beam width; 1: greedy (default: 5)")
-    add("--length-penalty", type=float, default=0.7, help="0 favours short captions (default: 0.7)")
+    add_length_penalty(parser)
     add(
         "--consensus",
         type=count,
@@ -126,13 +129,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="of what the beam finds take the caption most like those of the N "
         "most similar training pictures (decoding/consensus.py)",
     )
-    add("--temperature", type=float, help="draw the words at random instead; 1: as likely as the model has them")
-    add("--top-p", type=float, default=1.0, help="draw among the likeliest words of so much probability (default: 1)")
-    add("--seed", type=int, default=0, help="of the drawing (default: 0)")
+    add("--temperature", type=between(0.001, 1000), help="draw the words at random; 1: as likely as the model has them")
+    add("--top-p", type=float, help="draw among the likeliest words of so much probability (default: 1)")
+    add("--seed", type=int, help="of the drawing (default: 0)")
     add("--rounded", action="store_true", help="products in bfloat16: sooner, and two captions in a hundred are others")
     add("--no-repeat-ngram-size", type=int, default=0, metavar="N", help="no run of N words occurs twice in a caption")
     add("--min-length", type=int, default=1, help="words (default: 1)")
-    add("--max-length", type=int, help="words and <end> (default: as long as the captions it learned from)")
+    add("--max-length", type=count, help="words and <end> (default: as long as the captions it learned from)")
     add_java(parser)
     add_device(parser)
     options = parser.parse_args(arguments)
@@ -140,6 +143,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--results needs --dataset: whose references?")
     if options.partial and not options.results:
         parser.error("--partial is for --results: whose captions?")
+    if options.temperature is None and (options.top_p is not None or options.seed is not None):
+        parser.error("--top-p and --seed are for words drawn at random: give a --temperature, as 1, too")
     if options.consensus and (options.num_beams == 1 or options.temperature is not None):
         parser.error("--consensus chooses among what a beam finds: leave out --temperature and --num-beams 1")
     return options
@@ -151,3 +156,5 @@ if __name__ == "__main__":
             main()
     except (ValueError, OSError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it

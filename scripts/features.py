@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     broken=options.broken or "skip",
                     view=view,
                 )
-            print(f"{path}: {len(made):,} images, {made.shape[0]} regions of {made.shape[1]} numbers")
+            print(f"{made.path}: {len(made):,} images, {made.shape[0]} regions of {made.shape[1]} numbers")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -74,3 +74,5 @@ if __name__ == "__main__":
             main()
     except (ValueError, OSError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it

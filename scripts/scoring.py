@@ -96,6 +96,12 @@ class Captioners:
             raise ValueError("the model was trained with nothing held out: --split val or test")
         if any(set(other.images.held_out) != held for other in self.checkpoints):
             raise ValueError("these checkpoints held out different pictures: give one alone, or --split val or test")
+        listed = load_records(self.dataset, "train", instances=False, missing="keep")
+        if not held <= {record.image_id for record in listed}:
+            raise ValueError(
+                f"{self.dataset} has not all pictures that the model held out, it learned from another dataset: name "
+                "that one, or --split val or test"
+            )
         train = load_records(self.dataset, "train", missing=self.runtime.missing)
         return [record for record in train if record.image_id in held]
 
@@ -124,15 +130,24 @@ class Captioners:
         return get_loader(records, self.vocabulary, **source, **how)
 
     def consensus(self, captioned: Sequence[Record], neighbours: int) -> Consensus:
-        """A search among the pictures that the first model learned from, less those that are captioned."""
+        """A search among the pictures that the first model learned from, less those that are captioned.
+
+        They are looked for in this dataset, then where they were when the model learned; errors as `learned_records`'.
+        """
+        dataset = self.dataset
+        try:
+            learned = learned_records(self.first, dataset)
+        except (ValueError, OSError):
+            dataset = learned_dataset(self.first)
+            learned = learned_records(self.first)
         out = {record.path.resolve() for record in captioned}
-        near = [record for record in learned_records(self.first) if record.path.resolve() not in out]
+        near = [record for record in learned if record.path.resolve() not in out]
         if not near:
             raise ValueError(
                 "--consensus: every picture that the model learned from is captioned here, no neighbour is left: "
                 "choose another --split, or a --limit"
             )
-        return Consensus(self.model, self.loader(near, learned_dataset(self.first), True, "skip"), neighbours)
+        return Consensus(self.model, self.loader(near, dataset, True, "skip"), neighbours)
 
     def caption(
         self,
@@ -143,27 +158,31 @@ class Captioners:
         limit: int | None = None,
         neighbours: int | None = None,
         max_length: int | None = None,
+        broken: str = "stop",
         **how: Any,
     ) -> tuple[Captioned, Scores]:
         """Caption a split; what only a model can be asked is measured here. Further arguments are the search's.
 
-        The captions are in `file` as soon as they are said: nothing that fails later can lose them. Of several
-        processes each captions its share, and all have the captions of all.
+        `broken` says what to do with pictures that cannot be read: "stop", or "skip" them. The captions are in `file`
+        as soon as they are said: nothing that fails later can lose them. Of several processes each captions its share,
+        and all have the captions of all.
         """
         records = self.records(split)[:limit]
         part = limit is not None or split == "held-out"
-        loader = self.loader(records, self.dataset, part, "stop", world.share())
+        loader = self.loader(records, self.dataset, part, broken, world.share())
         if neighbours:
             search = self.consensus(records, neighbours)
         device, precision = self.runtime.device, self.runtime.autocast
-        scores: Scores = {"images": len(records), "perplexity": evaluate(self.model, loader, device, precision)}
+        perplexity = evaluate(self.model, loader, device, precision)
         said = decode(self.model, loader, search, max_length=max_length or self.first.max_length, **how)
         every = world.everything(said)
+        records = [record for record in records if record.image_id in every]
         said = {record.image_id: every[record.image_id] for record in records}
         captions = {image: self.vocabulary.decode(hypothesis.ids) for image, hypothesis in said.items()}
         if world.rank() == 0:
             results.save(file, captions)
         captioned = Captioned(records, captions)
+        scores: Scores = {"images": len(records), "perplexity": perplexity}
         scores |= {"unfinished": sum(not hypothesis.finished for hypothesis in said.values()) / len(said)}
         words = self.vocabulary.words[len(SPECIALS) :]
         scores |= metrics.caption_statistics(captioned.words, words, self.learned_captions())

@@ -60,3 +60,5 @@ if __name__ == "__main__":
             main()
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it

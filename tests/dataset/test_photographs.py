@@ -227,6 +227,10 @@ def test_other_years_and_karpathys_splits_are_not_mixed_in(coco, place):
     fetch(coco, 2)
     with pytest.raises(ValueError, match=r"captions_train2017\.json is of 2017, annotations of 2014: one folder holds"):
         fetch(coco, 2, "--year", "2014")
+    before = tree(place)
+    with pytest.raises(ValueError, match=r"captions_train2017\.json is of 2017, annotations of 2014: one folder holds"):
+        fetch(coco, None, "--year", "2014")
+    assert tree(place) == before  # the annotations of some are still there
     shutil.rmtree(place)
     place.mkdir()
     (place / "dataset_coco.json").write_text("{}")

@@ -42,14 +42,17 @@ def test_a_table_is_split_by_image_not_by_caption(tmp_path):
         ("image,caption\n1.jpg,A dog, running\n", r"captions\.txt, line 2: 3 cells, not 2; a caption with a comma"),
         ("image,caption\n1.jpg,A dog\n1.jpg,  \n", r"captions\.txt, line 3 has an empty caption"),
         ("image,caption\n../1.jpg,A dog\n", "leads out of"),
-        ("image,caption\n", "holds no image with a caption"),
+        ("image,caption\n", r"captions\.txt holds no captions"),
+        ("image,caption\n1.jpg,A dog\n1.JPG,A dog\n", r"captions\.txt: '1\.jpg' and '1\.JPG' are one file"),
+        ("image,caption\n1.jpg,A dog\n1,A dog\n", r"captions\.txt: '1\.jpg' and '1' are one file"),
         ("1.jpg#0\tA dog\n", r"header image,caption, not .*; a file of lines as that one is called Flickr8k\.token"),
         ("file,path,caption\n1.jpg,a,A dog\n", "first line must be the header image,caption"),
     ],
 )
 def test_a_damaged_table_is_refused_in_one_sentence(tmp_path, text, message):
-    with pytest.raises(ValueError, match=message):
-        load_records(table(tmp_path / "flickr", text))
+    for split in (None, "test"):
+        with pytest.raises(ValueError, match=message):
+            load_records(table(tmp_path / "flickr", text), split)
 
 
 def bytes_table(folder: Path, content: bytes) -> Path:
@@ -131,7 +134,8 @@ def test_columns_have_the_names_that_people_give_them(tmp_path, header):
     assert {r.image_id: r.captions[0] for r in records} == {f"{i}.jpg": f"a shape {i}" for i in range(5)}
 
 
-def test_names_may_have_the_folder_of_images_in_front(tmp_path):
-    lines = ["image,caption", *(f"Images/{i}.jpg,a shape" for i in range(1, 11))]
+@pytest.mark.parametrize("stroke", ["/", "\\"])
+def test_names_may_have_the_folder_of_images_in_front(tmp_path, stroke):
+    lines = ["image,caption", *(f"Images{stroke}{i}.jpg,a shape" for i in range(1, 11))]
     for record in load_records(table(tmp_path / "d", "\n".join(lines))):
-        assert record.path == tmp_path / "d/Images" / Path(record.image_id).name
+        assert record.path == tmp_path / "d/Images" / record.image_id.split(stroke)[1]

@@ -2,6 +2,11 @@
 
 import csv
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -151,3 +156,43 @@ def test_a_checkpoint_named_by_its_file_is_answered_with_its_folder(model):
         ValueError, match=r"model\.safetensors is a file, a checkpoint is a folder: did you mean model\?"
     ):
         caption.main(["holiday", "--checkpoint", "model/model.safetensors"])
+
+
+def test_a_figure_that_cannot_be_written_is_said_before_the_captions(model, capsys):
+    with pytest.raises(SystemExit):
+        caption.main(["holiday", *model, "--figure", "look.xyz"])
+    assert "look.xyz must end in .png, .jpg, .jpeg, .pdf, .svg or .gif" in capsys.readouterr().err
+    with pytest.raises(OSError, match=r"look\.png could not be written"):
+        caption.main(["holiday", *model, "--figure", "holiday/a.png/look.png"])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_figure_gets_its_folder(command):
+    command("additive", "--figure", "new/look.PNG")
+    assert Image.open("new/look.PNG").width > 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file is text")
+@pytest.mark.parametrize("table", ["captions.csv", "captions.json"])
+def test_a_name_that_is_no_text_is_escaped_in_the_table(model, table):
+    os.rename(b"holiday/b.JPG", b"holiday/caf\xe9.jpg")
+    caption.main(["holiday", *model, "--output", table])
+    text = Path(table).read_text(encoding="utf-8")
+    rows = json.loads(text) if table.endswith("json") else list(csv.DictReader(text.splitlines()))
+    assert [row["picture"] for row in rows] == ["holiday/a.png", "holiday/caf\\xe9.jpg"]
+
+
+def test_ctrl_c_keeps_the_captions_so_far(model):
+    for number in range(3000):
+        shutil.copy("holiday/a.png", f"holiday/{number:04}.png")
+    command = [sys.executable, "-m", "scripts.caption", "holiday", *model, "--output", "captions.csv"]
+    here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=here, **pipes) as process:
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    rows = Path("captions.csv").read_text().splitlines()[1:]
+    assert first.startswith("0000.png: ") and 1 <= len(rows) < 3000 and len(rows) == out.count("(p = ") + 1
+    assert process.returncode == 130 and "Traceback" not in error
+    assert f"stopped after {len(rows):,} of 3,002 pictures" in error

@@ -331,7 +331,7 @@ def test_compare_trains_alike_and_writes_table_and_figure(folder, capsys, monkey
     asked = []
     for module in (runs, compare):
         monkeypatch.setattr(module, "best_device", lambda wish="auto": asked.append(wish) or torch.device("cpu"))
-    compare.main(["rnn", "lstm", "attention_lstm", *QUICK, "--encoder", "small", "--device", "cpu"])
+    compare.main(["rnn", "lstm", "attention_lstm", *QUICK, "--device", "cpu"])
     assert "epoch  1" not in capsys.readouterr().out  # finished runs of the same settings are not trained again
     assert set(asked) == {"cpu"}
 

@@ -1,6 +1,10 @@
 """What a user relies on at the command line: train, caption and features work together, and say what is wrong."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +116,28 @@ def test_features_of_a_photograph_network(folder):
     features.main(["--encoder", "squeezenet1_1", "--weights", "none", "--image-size", "64", "--split", "val"])
     made = np.load(folder / "runs/sample/squeezenet1_1-64px-3x3-val.npy", mmap_mode="r")
     assert made.shape == (3, 9, 512) and made.dtype == np.float16
+
+
+def test_features_beside_those_of_another_encoder_are_named_where_they_are(folder, capsys):
+    how = ["--encoder", "squeezenet1_1", "--weights", "none", "--image-size", "64", "--split", "val"]
+    for seed in (1, 2):  # of the encoder's random weights
+        torch.manual_seed(seed)
+        features.main(how)
+    name = capsys.readouterr().out.splitlines()[-1].split(": ")[0]
+    assert name != "runs/sample/squeezenet1_1-64px-3x3-val.npy" and np.load(name).shape == (3, 9, 512)
+
+
+def test_ctrl_c_ends_a_training_with_what_is_kept_and_no_traceback(folder):
+    command = [sys.executable, "-m", "scripts.train", *QUICK, "--epochs", "5000"]
+    here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=here, **pipes) as process:
+        while not process.stdout.readline().startswith("epoch  1"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in error
+    assert out.splitlines()[-1].endswith("run this again to go on") and checkpoint.load("runs/sample/model")
 
 
 def test_a_missing_checkpoint_is_named(folder):
