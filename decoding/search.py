@@ -215,7 +215,7 @@ def decode(
 ) -> dict[int | str, Hypothesis]:
     """Every picture of a loader once, without dropout: image id -> hypothesis. `options` are those of the search.
 
-    `rounded` is sooner and changes a caption in about a hundred: models.fast.rounded_products.
+    `rounded` is sooner and changes a caption in a hundred or two: models.fast.rounded_products.
     """
     device = next(model.parameters()).device
     captions: dict[int | str, Hypothesis] = {}

@@ -87,8 +87,8 @@ def save(
     if not 1 <= max_length <= LONGEST:
         raise ValueError(f"max_length must be 1 to {LONGEST} ids, not {max_length}")
     folder = Path(folder)
-    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    weights = {key: value.clone() for key, value in weights.items()}  # safetensors refuses those that are tied
+    # copies, as safetensors refuses tensors that are one
+    weights = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in model.state_dict().items()}
     config = {"version": VERSION, "model": model.config, "words": vocabulary.fingerprint}
     config |= {"max_length": max_length, "metadata": metadata or {}}
     files.write_all(

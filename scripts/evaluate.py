@@ -132,7 +132,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--temperature", type=between(0.001, 1000), help="draw the words at random; 1: as likely as the model has them")
     add("--top-p", type=float, help="draw among the likeliest words of so much probability (default: 1)")
     add("--seed", type=int, help="of the drawing (default: 0)")
-    add("--rounded", action="store_true", help="products in bfloat16: sooner, and two captions in a hundred are others")
+    add("--rounded", action="store_true", help="products in bfloat16: sooner; one caption in a hundred is another")
     add("--no-repeat-ngram-size", type=int, default=0, metavar="N", help="no run of N words occurs twice in a caption")
     add("--min-length", type=int, default=1, help="words (default: 1)")
     add("--max-length", type=count, help="words and <end> (default: as long as the captions it learned from)")

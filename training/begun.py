@@ -31,7 +31,7 @@ class Begun:
         """Load it; errors as `checkpoint.load`'s. Datasets are told apart by the names of their folders."""
         loaded = checkpoint.load(name)
         of = loaded.metadata.get("settings", {}).get("dataset", "")
-        learned = loaded.images.learned if Path(of).name == Path(dataset).name else ()
+        learned = loaded.images.learned if Path(str(of)).name == Path(dataset).name else ()
         return cls(name, loaded.model, loaded.vocabulary, learned)
 
     def check_held_out(self, images: Iterable[int | str]) -> None:
