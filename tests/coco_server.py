@@ -24,7 +24,8 @@ NAME = "annotations_trainval2017.zip"
 class Server(http.server.ThreadingHTTPServer):
     """Serves `content` by name, with Range and ETag as COCO's server does, but for what `faults` says.
 
-    A fault is a word for each request, in their order; when they are used up, all is well.
+    A fault is a word for each request, in their order; when they are used up, all is well. `at_first` is the fault of
+    each address when it is asked for the first time.
     """
 
     daemon_threads = True
@@ -33,6 +34,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.faults, self.asked, self.sent, self.draw = content, iter(()), [], 0, random.Random(0)
         self.addresses: list[str] = []
+        self.at_first: str | None = None
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_):
@@ -45,6 +47,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server, given = self.server, self.headers["Range"]
         fault = next(server.faults, "none")
+        if server.at_first and self.path not in server.addresses:
+            fault = server.at_first
         server.asked.append(given)
         server.addresses.append(self.path)
         content = server.content.get(self.path.rsplit("/", 1)[1])
