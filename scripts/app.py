@@ -31,6 +31,7 @@ from dataset.sample import making
 from models import checkpoint
 from models.checkpoint import Checkpoint
 from models.devices import best_device, best_precision
+from scripts.ending import one_sentence
 from scripts.runs import print_epoch
 from training.experiment import Runtime, train_captioner
 from training.presets import for_dataset
@@ -177,7 +178,5 @@ def _status(port: int) -> int | None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))

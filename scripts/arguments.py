@@ -69,10 +69,13 @@ def add_broken(parser: argparse.ArgumentParser) -> None:
 
 
 def add_length_penalty(parser: argparse.ArgumentParser) -> None:
-    """The option --length-penalty, of a beam search."""
-    parser.add_argument(
-        "--length-penalty", type=between(-10, 10), default=0.7, help="0 favours short captions (default: 0.7)"
-    )
+    """The option --length-penalty, of a beam search; `length_penalty` reads it."""
+    parser.add_argument("--length-penalty", type=between(-10, 10), help="0 favours short captions (default: 0.7)")
+
+
+def length_penalty(options: argparse.Namespace) -> float:
+    """The one that was given, else 0.7."""
+    return 0.7 if options.length_penalty is None else options.length_penalty
 
 
 def add_java(parser: argparse.ArgumentParser) -> None:

@@ -34,12 +34,12 @@ from figures.attention import attention_figure, attention_film, attention_mass
 from models import checkpoint
 from models.checkpoint import Checkpoint
 from models.devices import best_device
-from scripts.arguments import add_device, add_length_penalty, count
+from scripts.arguments import add_device, add_length_penalty, count, length_penalty
+from scripts.ending import STOPPED, one_sentence
 from training import world
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}  # in a folder
 FIGURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".gif")
-STOPPED = 130  # the exit status after Ctrl-C, as a shell has it
 Row = dict[str, str | float]
 
 
@@ -129,7 +129,7 @@ def _caption(captioner: Checkpoint, path: Path, options: argparse.Namespace) -> 
     """The row of one picture; of the first one also the figure that was asked for."""
     picture = open_image(path)
     exploration = Exploration(captioner, picture)
-    hypothesis = exploration.decode(num_beams=options.num_beams, length_penalty=options.length_penalty)
+    hypothesis = exploration.decode(num_beams=options.num_beams, length_penalty=length_penalty(options))
     text = captioner.vocabulary.decode(hypothesis.ids)
     if options.figure and world.rank() == 0:
         if not text:
@@ -182,7 +182,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="save where the model looked at the first picture: .png, or .gif",
     )
     add_device(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.num_beams == 1 and options.length_penalty is not None:
+        parser.error("--length-penalty is for a beam: leave it out with --num-beams 1")
+    return options
 
 
 def _draw(picture: Image.Image, trace: CaptionTrace, count: int, file: Path) -> None:
@@ -201,10 +204,5 @@ def _draw(picture: Image.Image, trace: CaptionTrace, count: int, file: Path) -> 
 
 
 if __name__ == "__main__":
-    try:
-        with world.joined():
-            main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(STOPPED)
+    with one_sentence(), world.joined():
+        main()

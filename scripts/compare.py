@@ -10,7 +10,6 @@ with four processes.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from models import checkpoint
 from models.devices import best_device, best_precision
 from scripts import scoring
 from scripts.arguments import add_dataset, add_java, add_training, count, parse_training
+from scripts.ending import one_sentence
 from scripts.runs import run
 from scripts.scoring import Captioned, Captioners, Scores
 from training import world
@@ -213,10 +213,5 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
 
 
 if __name__ == "__main__":
-    try:
-        with world.joined():
-            main()
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)  # as a shell has it
+    with one_sentence(), world.joined():
+        main()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from dataset import files
 from dataset.progress import shown
+from scripts.ending import one_sentence
 from vocabulary import SPECIALS, Vocabulary
 
 THEIRS = ("<NULL>", "<START>", "<END>", "<UNK>")  # our specials, in the same order
@@ -119,7 +119,5 @@ def write_split(folder: Path, split: str, pictures: Tensor, captions: list[str],
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))

@@ -9,12 +9,12 @@ photographs are fetched, one by one, with their annotations (240 MB, and 165 kB 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from dataset import paths
 from dataset.download import PARTS, YEARS, check_year, download_part
 from dataset.photographs import download_photographs, make_whole
+from scripts.ending import one_sentence
 
 USUAL = {"coco": ("annotations", "train", "val"), "flickr8k": ("captions", "images", "karpathy")}
 
@@ -51,9 +51,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence("stopped; the same command goes on from here"):
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")

@@ -13,7 +13,6 @@ other captions of the same images means anything.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,16 @@ from evaluation import metrics, results
 from models import checkpoint
 from models.devices import best_device, best_precision
 from scripts import scoring
-from scripts.arguments import add_device, add_java, add_length_penalty, between, count
+from scripts.arguments import add_device, add_java, add_length_penalty, between, count, length_penalty
+from scripts.ending import one_sentence
 from scripts.scoring import Captioned, Captioners, Scores
 from training import world
 from training.experiment import Runtime
+
+RULES = ("min_length", "no_repeat_ngram_size", "rounded")
+OF_MODELS = {f"--{name.replace('_', '-')}" for name in RULES}
+OF_MODELS |= {"--checkpoint", "--num-beams", "--length-penalty", "--consensus", "--temperature", "--top-p", "--seed"}
+OF_MODELS |= {"--max-length", "--out", "--broken"}
 
 
 def main(arguments: Sequence[str] | None = None) -> Scores:
@@ -88,39 +93,42 @@ def caption(options: argparse.Namespace, file: Path) -> tuple[Captioned, Scores]
     """Caption the split with the model, or the ensemble, that the command line names."""
     device = best_device(options.device)
     loaded = [checkpoint.load(folder, device) for folder in options.checkpoint]
-    captioners = Captioners(loaded, Runtime(device, best_precision(device), missing=options.broken), options.dataset)
+    broken = options.broken or "stop"
+    runtime = Runtime(device, best_precision(device), missing=broken)
+    captioners = Captioners(loaded, runtime, options.dataset)
     search, how = search_of(options, device)
     limits = {"limit": options.limit, "neighbours": options.consensus, "max_length": options.max_length}
+    limits |= {"broken": broken}
     return captioners.caption(options.split, file, search, **limits, **how)
 
 
 def search_of(options: argparse.Namespace, device: torch.device) -> tuple[Search, dict[str, Any]]:
     """The search the command line asks for, and its settings."""
-    rules = {"min_length": options.min_length, "no_repeat_ngram_size": options.no_repeat_ngram_size}
-    rules |= {"rounded": options.rounded}
+    rules = {name: value for name in RULES if (value := getattr(options, name)) is not None}
     if options.temperature is not None:
         generator = torch.Generator(device).manual_seed(options.seed or 0)
         top_p = 1.0 if options.top_p is None else options.top_p
         return sample, rules | {"temperature": options.temperature, "top_p": top_p, "generator": generator}
     if options.num_beams == 1:
         return greedy, rules
-    return beam, rules | {"num_beams": options.num_beams, "length_penalty": options.length_penalty}
+    return beam, rules | {"num_beams": options.num_beams or 5, "length_penalty": length_penalty(options)}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description=(__doc__ or "").split("\n\n")[0])
     add = parser.add_argument
-    add("--checkpoint", nargs="+", default=[str(RUNS / "sample/model")], help="folders; several caption as an ensemble")
+    usual = str(RUNS / "sample/model")
+    add("--checkpoint", nargs="+", help=f"folders; several caption as an ensemble (default: {usual})")
     add("--results", metavar="FILE", help="measure these captions (COCO's results JSON), no model")
     add("--partial", action="store_true", help="with --results: score the images of the split that the file captions")
     add("--against", metavar="FILE", help="other captions of the same images: does the difference mean anything?")
     add("--dataset", help="default: the one it was trained on")
     add("--split", default="val", help='default: val; "held-out": what scripts.train --hold-out kept apart')
     add("--limit", type=count, help="only the first so many images")
-    add("--broken", choices=("skip", "stop"), default="stop", help="pictures that are missing (default: stop)")
+    add("--broken", choices=("skip", "stop"), help="pictures that are missing or cannot be read (default: stop)")
     add("--out", metavar="FOLDER", help="where captions and scores go (default: the first checkpoint's folder)")
-    add("--num-beams", type=count, default=5, help="beam width; 1: greedy (default: 5)")
+    add("--num-beams", type=count, help="beam width; 1: greedy (default: 5)")
     add_length_penalty(parser)
     add(
         "--consensus",
@@ -133,8 +141,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--top-p", type=float, help="draw among the likeliest words of so much probability (default: 1)")
     add("--seed", type=int, help="of the drawing (default: 0)")
     add("--rounded", action="store_true", help="products in bfloat16: sooner; one caption in a hundred is another")
-    add("--no-repeat-ngram-size", type=int, default=0, metavar="N", help="no run of N words occurs twice in a caption")
-    add("--min-length", type=int, default=1, help="words (default: 1)")
+    add("--no-repeat-ngram-size", type=int, metavar="N", help="no run of N words occurs twice in a caption")
+    add("--min-length", type=int, help="words (default: 1)")
     add("--max-length", type=count, help="words and <end> (default: as long as the captions it learned from)")
     add_java(parser)
     add_device(parser)
@@ -143,18 +151,22 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--results needs --dataset: whose references?")
     if options.partial and not options.results:
         parser.error("--partial is for --results: whose captions?")
-    if options.temperature is None and (options.top_p is not None or options.seed is not None):
+    given = {f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value not in (None, False)}
+    if options.results and (of_models := sorted(given & OF_MODELS)):
+        parser.error(f"--results measures captions that are there, no model: leave out {' and '.join(of_models)}")
+    if options.temperature is None and given & {"--top-p", "--seed"}:
         parser.error("--top-p and --seed are for words drawn at random: give a --temperature, as 1, too")
-    if options.consensus and (options.num_beams == 1 or options.temperature is not None):
+    if options.temperature is not None and "--num-beams" in given:
+        parser.error("words are drawn at random, or a beam looks for them: --temperature or --num-beams, not both")
+    no_beam = options.num_beams == 1 or options.temperature is not None
+    if options.consensus and no_beam:
         parser.error("--consensus chooses among what a beam finds: leave out --temperature and --num-beams 1")
+    if options.length_penalty is not None and no_beam:
+        parser.error("--length-penalty is for a beam: leave it out with --temperature and --num-beams 1")
+    options.checkpoint = options.checkpoint or [usual]
     return options
 
 
 if __name__ == "__main__":
-    try:
-        with world.joined():
-            main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)  # as a shell has it
+    with one_sentence(), world.joined():
+        main()

@@ -7,13 +7,13 @@ where a stopped run ended. `torchrun --nproc-per-node 4 -m scripts.features …`
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from dataset.loading import load_records
 from model import EncoderCNN
 from models.devices import best_device, best_precision, memory_explained
 from scripts.arguments import add_broken, add_dataset, add_device, count
+from scripts.ending import one_sentence
 from training import world
 from training.experiment import home_of
 from training.features import extract, file_of
@@ -30,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = best_device(options.device)
     given = {name: value for name in ("encoder", "weights") if (value := getattr(options, name)) is not None}
     cfg = for_dataset(PHOTOGRAPHS.dataset, "photographs", given)
+    if cfg.encoder == "small" and options.weights is None:
+        raise ValueError(
+            "nobody publishes weights of the encoder small: give --weights FILE, as a small_cnn-….pth that a training "
+            "has left in its folder of runs; or none, for random ones"
+        )
     encoder = EncoderCNN(cfg.encoder, cfg.weights, options.image_size, options.grid, finetune=0).to(device)
     for split in options.split or splits:
         of_split = [record for record in records if record.split == split][: options.limit]
@@ -69,10 +74,5 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        with world.joined():
-            main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)  # as a shell has it
+    with one_sentence(), world.joined():
+        main()

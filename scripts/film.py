@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from scripts.app import SAMPLE_MODEL, served
+from scripts.ending import one_sentence
 
 WIDTH, PICTURE, WORD = 1120, 10, 3  # pixels; the scene and the place of the what-if
 
@@ -73,7 +74,5 @@ def film(url: str, browser: str) -> list[Image.Image]:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))

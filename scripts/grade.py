@@ -32,6 +32,7 @@ from dataset import files
 from exercises import running
 from exercises.checking import SIGNS
 from exercises.submission import EVERY, Job
+from scripts.ending import one_sentence
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -249,7 +250,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         sys.exit(main())
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))

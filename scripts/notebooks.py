@@ -34,6 +34,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets import default
 
 from dataset import files
+from scripts.ending import one_sentence
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
@@ -228,7 +229,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         sys.exit(main())
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dataset import files
 from models import checkpoint, hub
+from scripts.ending import one_sentence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,7 +53,5 @@ def packed(contents: Mapping[str, bytes], folder: str) -> bytes:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.paths import DATA
 from dataset.sample.canvas import UNITS
 from dataset.sample.making import make
+from scripts.ending import one_sentence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,7 +22,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))

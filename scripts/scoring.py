@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,8 @@ class Captioners:
         """
         encoders = [one.model.encoder for one in self.checkpoints]
         if len({fingerprint(encoder) for encoder in encoders}) == 1:
-            source = image_source(records, encoders[0], home_of(dataset), self.runtime, part=part)
+            runtime = replace(self.runtime, broken=broken)
+            source = image_source(records, encoders[0], home_of(dataset), runtime, part=part)
         else:
             sizes = {encoder.image_size for encoder in encoders}
             if len(sizes) > 1:

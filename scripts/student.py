@@ -15,6 +15,7 @@ import nbformat
 
 from dataset import files
 from exercises.edition import STUB, edition
+from scripts.ending import one_sentence
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,7 +51,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with one_sentence():
         sys.exit(main())
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))

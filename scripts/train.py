@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.arguments import add_dataset, add_training, parse_training
+from scripts.ending import one_sentence
 from scripts.runs import run
 from training import world
 from training.config import Config
@@ -55,10 +56,5 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
 
 
 if __name__ == "__main__":
-    try:
-        with world.joined():
-            main()
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)  # as a shell has it
+    with one_sentence(), world.joined():
+        main()

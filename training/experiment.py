@@ -333,10 +333,15 @@ def prepare(
 
 
 def check_decoder(cfg: Config) -> None:
-    """ValueError for a decoder that these settings cannot build: before minutes go into its encoder."""
+    """ValueError for a decoder that these settings cannot build, or cannot teach to look: before minutes go into its
+    encoder."""
     kind = named(DECODERS, cfg.decoder, "decoder")
     with torch.device("meta"):
-        kind(len(SPECIALS), 8, **cfg.decoder_options())
+        decoder = kind(len(SPECIALS), 8, **cfg.decoder_options())
+        images = decoder.prepare(torch.zeros(1, 4, 8))
+        _, _, attention = decoder.step(torch.zeros(1, dtype=torch.long), images.state, images)
+    if cfg.attention_penalty and attention is None:
+        raise ValueError(f"attention_penalty is for a decoder with attention, and {cfg.decoder} has none: set it to 0")
 
 
 def train_captioner(cfg: Config, folder: Path, runtime: Runtime = Runtime(), **how: Any) -> History:

@@ -249,13 +249,14 @@ def _validate(
 ) -> dict[str, Any]:
     """A row of the history: what the epoch has cost, and how good the model is after it."""
     progress, began = run.progress, time.perf_counter()
+    train_perplexity = perplexity(progress.nll, progress.tokens)
     val = evaluate(run.model, loader, device, autocast)
     if not math.isfinite(progress.nll + val):
         raise FloatingPointError(f"the loss is not a number after epoch {progress.epoch + 1}: lower the learning rate")
     row = {
         "epoch": progress.epoch + 1,
         "train_loss": progress.nll / progress.tokens,
-        "train_perplexity": perplexity(progress.nll, progress.tokens),
+        "train_perplexity": train_perplexity,
         "val_perplexity": val,
         "lr": run.optimizer.param_groups[0]["lr"],
         "seconds": progress.seconds + time.perf_counter() - began,

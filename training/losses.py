@@ -31,7 +31,12 @@ def token_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tenso
 
 
 def perplexity(nll: float, tokens: int) -> float:
-    """exp(nll / tokens): the number of equally likely words among which a guess would be as hard."""
+    """exp(nll / tokens): the number of equally likely words among which a guess would be as hard.
+
+    ValueError if there are no tokens.
+    """
+    if not tokens:
+        raise ValueError("there is no word to measure by: none of the pictures can be read")
     return math.exp(min(nll / tokens, 700.0))
 
 

@@ -193,9 +193,10 @@ def for_dataset(
     """The settings of a preset on a dataset, some of them overridden by text, as a command line has them.
 
     Without a preset the one that suits the dataset: the drawn sample's own, or the one for photographs. A preset on the
-    sample gets the sample's encoder, unless `given` names another one. The preset's weights are torchvision's: where
-    `given` names none, an encoder of timm's gets "DEFAULT", the small one none. `encoder` names encoder and weights at
-    once: "NAME=WEIGHTS", or "NAME" for those of its package; errors as `check_network`'s. ValueError as `override`'s.
+    sample gets the sample's encoder, unless `given` names another one. Where `given` names no weights, the small encoder
+    has none, one of timm's "DEFAULT", and one of torchvision's the preset's, or "DEFAULT" if it has none: random
+    weights must be asked for. `encoder` names encoder and weights at once: "NAME=WEIGHTS", or "NAME" for those of its
+    package; errors as `check_network`'s. ValueError as `override`'s.
     """
     given = dict(given or {})
     if encoder is not None:
@@ -208,7 +209,7 @@ def for_dataset(
     if dataset == "sample" and "encoder" not in given:
         settings = replace(settings, **{name: getattr(PRESETS["sample"], name) for name in _OF_SAMPLE})
     name = given.get("encoder", settings.encoder)
-    if settings.weights is not None and (name == "small" or name.startswith("timm/")):
+    if name == "small" or name.startswith("timm/") or settings.weights is None:
         settings = replace(settings, weights=None if name == "small" else "DEFAULT")
     if "threshold" in given:  # asked for: it stays
         given = {"unknown": "1"} | given

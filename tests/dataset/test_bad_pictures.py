@@ -289,6 +289,9 @@ def test_or_it_stops_the_run_in_one_sentence(spoilt, vocabulary, workers):
         get_loader(spoilt, vocabulary, **options, broken="ignore")
     with pytest.raises(ValueError, match=r"none of the 2 pictures can be read, among them: .*cannot be read"):
         list(get_loader([spoilt[1], spoilt[4]], vocabulary, **options))
+    for shuffle in (False, True):  # another process may have some
+        share = get_loader([spoilt[1], spoilt[0], spoilt[4]], vocabulary, **options, shuffle=shuffle, share=(0, 2))
+        assert sum(len(batch.image_ids) for batch in share) <= 1
     spoilt[0].path.unlink()  # missing: the dataset is not complete
     with pytest.raises(FileNotFoundError, match=r"^No image at .*000001\.png: complete the dataset"):
         list(get_loader(spoilt, vocabulary, **options))

@@ -206,6 +206,13 @@ def test_on_the_sample_every_preset_looks_through_the_small_encoder(name):
     assert presets.for_dataset("coco", name) == dataclasses.replace(presets.PRESETS[name], dataset="coco")
 
 
+def test_an_encoder_by_name_has_weights_unless_none_are_asked_for():
+    for given, weights in [({}, "DEFAULT"), ({"weights": "none"}, None), ({"weights": "a.pth"}, "a.pth")]:
+        for name in ("resnet18", "timm/test_vit"):
+            assert presets.for_dataset("sample", None, {"encoder": name} | given).weights == weights
+    assert presets.for_dataset("sample", None, {"encoder": "small"}).weights is None
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_published_weights_are_named_never_a_moving_default(name):
     assert presets.PRESETS[name].weights == "IMAGENET1K_V1"

@@ -174,9 +174,33 @@ def test_part_of_a_split_and_a_single_image_are_scored_and_that_is_said(folder, 
     assert "warning: every picture has the same caption" in capsys.readouterr().out
     alone = evaluate.main([*how, "--partial", "--limit", "1"])
     assert alone["CIDEr-D"] == 0 and "CIDEr-D of a single image is 0, whatever its caption" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["--partial"], "--partial is for --results"),
+        (["--results", "a.json"], "--results needs --dataset"),
+        (["--results", "a.json", "--dataset", "sample", "--num-beams", "2", "--rounded"], "leave out --num-beams and"),
+        (["--num-beams", "1", "--length-penalty", "0.7"], "--length-penalty is for a beam"),
+        (["--temperature", "1", "--length-penalty", "0"], "--length-penalty is for a beam"),
+        (["--temperature", "1", "--num-beams", "5"], "--temperature or --num-beams, not both"),
+        (["--top-p", "0.5"], "give a --temperature"),
+    ],
+)
+def test_options_that_would_say_nothing_are_refused(given, sentence, capsys):
     with pytest.raises(SystemExit):
-        evaluate.main(["--partial"])
-    assert "--partial is for --results" in capsys.readouterr().err
+        evaluate.main(given)
+    assert sentence in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_read_end_an_evaluation_or_are_left_out(folder, captioner, vocabulary, capsys):
+    checkpoint.save("model", captioner(), vocabulary)
+    how = ["--checkpoint", "model", "--dataset", "sample"]
+    load_records("sample", "val")[1].path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="cannot be read as an image"):
+        evaluate.main(how)
+    assert evaluate.main([*how, "--broken", "skip"])["images"] == 2
 
 
 def test_what_can_be_known_before_the_work_is_said_before_it(folder, captioner, vocabulary, capsys):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,14 @@ def test_features_of_a_photograph_network(folder):
     assert made.shape == (3, 9, 512) and made.dtype == np.float16
 
 
+def test_nobody_has_weights_of_the_small_encoder(folder):
+    with pytest.raises(ValueError, match="nobody publishes weights of the encoder small: give --weights FILE"):
+        features.main(["--encoder", "small"])
+    assert not (folder / "runs").exists()
+    features.main(["--encoder", "small", "--weights", "none", "--image-size", "32", "--split", "val"])
+    assert list((folder / "runs/sample").glob("small-32px-*-val.npy"))
+
+
 def test_features_beside_those_of_another_encoder_are_named_where_they_are(folder, capsys):
     how = ["--encoder", "squeezenet1_1", "--weights", "none", "--image-size", "64", "--split", "val"]
     for seed in (1, 2):  # of the encoder's random weights
@@ -138,6 +147,18 @@ def test_ctrl_c_ends_a_training_with_what_is_kept_and_no_traceback(folder):
         out, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in error
     assert out.splitlines()[-1].endswith("run this again to go on") and checkpoint.load("runs/sample/model")
+
+
+def test_ctrl_c_ends_the_drawing_of_a_sample_without_a_traceback(tmp_path):
+    command = [sys.executable, "-m", "scripts.sample", str(tmp_path / "large"), "--train", "90000"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], **pipes) as process:
+        while not list(tmp_path.rglob("*.jpg")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in out + error
 
 
 def test_a_missing_checkpoint_is_named(folder):

@@ -93,6 +93,7 @@ def test_a_longer_first_stage_after_the_second_is_refused_at_the_start_of_the_se
         ({"decoder": "Foo"}, "unknown decoder 'Foo'"),
         ({"decoder": "AttentionDecoder", "cell": "foo"}, "unknown cell 'foo'"),
         ({"decoder": "TransformerDecoder", "hidden_size": 15, "heads": 5}, "hidden_size must be even"),
+        ({"decoder": "ShowAndTell", "attention_penalty": 1.0}, "attention_penalty is for a decoder with attention"),
     ],
 )
 def test_a_decoder_that_cannot_be_is_said_before_an_encoder_learns(folder, wrong, sentence):
