@@ -193,7 +193,7 @@ def for_dataset(
     """The settings of a preset on a dataset, some of them overridden by text, as a command line has them.
 
     Without a preset the one that suits the dataset: the drawn sample's own, or the one for photographs. A preset on the
-    sample gets the sample's encoder, unless `given` names another one. Where `given` names no weights, the small encoder
+    sample gets the sample's encoder, unless `given` names another. Where `given` names no weights, the small encoder
     has none, one of timm's "DEFAULT", and one of torchvision's the preset's, or "DEFAULT" if it has none: random
     weights must be asked for. `encoder` names encoder and weights at once: "NAME=WEIGHTS", or "NAME" for those of its
     package; errors as `check_network`'s. ValueError as `override`'s.
