@@ -6,7 +6,9 @@ decoding/search.py: a beam proposes, and the captions of the nearest pictures ch
 recurrent neural networks"). What it does not know: text, files, the references of the pictures it captions.
 
 A model ranks by probability, and the likeliest caption is a cautious one. The neighbours tell what people find worth
-saying of such pictures. They add no words of their own: only captions that the model itself found can be chosen.
+saying of such pictures. They add no words of their own: only captions that the model itself found can be chosen. And a
+caption may count the more, the more the others that were found agree with it: that is decoding for the least expected
+loss, or minimum Bayes risk (Kumar and Byrne 2004).
 """
 
 from __future__ import annotations
@@ -35,10 +37,11 @@ class Consensus:
 
     Pictures are compared by the cosine of their mean regions; an ensemble compares every member's mean region. Of the
     captions of the `neighbours` nearest pictures, a hypothesis is scored by its mean CIDEr-D against the `most` that
-    are most like it, one reference at a time, because some neighbours show something else. `loader` must not hold the
-    pictures to be captioned: each would find its own captions.
+    are most like it, one reference at a time, because some neighbours show something else; and by `own` times its mean
+    CIDEr-D against all that the beam found. `loader` must not hold the pictures to be captioned: each would find its
+    own captions.
 
-    Raises ValueError if `neighbours` or `most` is not at least 1.
+    Raises ValueError if `neighbours` or `most` is not at least 1, or `own` is negative.
     """
 
     def __init__(
@@ -47,11 +50,14 @@ class Consensus:
         loader: Iterable[Batch],
         neighbours: int = 90,
         most: int = 125,
+        own: float = 0.0,
         progress: bool = True,
     ) -> None:
         if min(neighbours, most) < 1:
             raise ValueError(f"neighbours and most must be at least 1, not {neighbours} and {most}")
-        self.neighbours, self.most = neighbours, most
+        if not own >= 0:
+            raise ValueError(f"own must be 0 or more, not {own}")
+        self.neighbours, self.most, self.own = neighbours, most, own
         self.images: list[int | str] = []
         captions: dict[int | str, list[list[int]]] = {}
         directions: list[Tensor] = []
@@ -80,11 +86,13 @@ class Consensus:
         return [[self.images[i] for i in row] for row in rows.tolist()]
 
     def choose(self, near: Sequence[int | str], hypotheses: Sequence[Hypothesis]) -> Hypothesis:
-        """The hypothesis that agrees most with the captions of these pictures; of equals the first."""
+        """The hypothesis that agrees most with the captions of these pictures, and with the others; of equals the
+        first."""
+        among = self.cider.among([hypothesis.ids for hypothesis in hypotheses]) if self.own else [0.0] * len(hypotheses)
         scored = []
-        for hypothesis in hypotheses:
+        for hypothesis, agreed in zip(hypotheses, among, strict=True):
             alike = sorted(self.cider.alike(near, hypothesis.ids))[-self.most :]
-            scored.append(replace(hypothesis, score=sum(alike) / len(alike)))
+            scored.append(replace(hypothesis, score=sum(alike) / len(alike) + self.own * agreed))
         return max(scored, key=lambda h: h.score)
 
 

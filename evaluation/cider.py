@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 Id = int | str
+Vector = tuple[dict[tuple, float], list[float], int]  # n-grams' weights, the norm of each length's, number of words
 
 
 class CiderD:
@@ -38,9 +39,17 @@ class CiderD:
     def alike(self, images: Sequence[Id], words: Sequence[Hashable]) -> list[float]:
         """A caption against each reference of these images, one at a time, 0 to 10; `__call__` is the mean over one
         image's. KeyError as there."""
+        return self._against((reference for image in images for reference in self.references[image]), words)
+
+    def among(self, captions: Sequence[Sequence[Hashable]]) -> list[float]:
+        """How much each of some captions is like all of them, itself among them: the mean of its scores, 0 to 10."""
+        vectors = [self._vector(self._grams(words)) for words in captions]
+        return [sum(self._against(vectors, words)) / len(captions) for words in captions]
+
+    def _against(self, references: Iterable[Vector], words: Sequence[Hashable]) -> list[float]:
         said, norms, length = self._vector(self._grams(words))
         scores = []
-        for true, true_norms, true_length in (reference for image in images for reference in self.references[image]):
+        for true, true_norms, true_length in references:
             match = [0.0] * self.longest
             for gram in said.keys() & true.keys():
                 match[len(gram) - 1] += min(said[gram], true[gram]) * true[gram]
@@ -52,8 +61,8 @@ class CiderD:
         sizes = range(1, self.longest + 1)
         return Counter(tuple(words[i : i + n]) for n in sizes for i in range(len(words) - n + 1))
 
-    def _vector(self, grams: Counter) -> tuple[dict, list[float], int]:
-        """n-grams weighted by their rarity, the norm of each length's, and the number of words."""
+    def _vector(self, grams: Counter) -> Vector:
+        """n-grams weighted by their rarity."""
         vector = {gram: n * self.rarity.get(gram, self.unseen) for gram, n in grams.items()}
         squares = [0.0] * self.longest
         for gram, weight in vector.items():

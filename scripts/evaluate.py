@@ -36,7 +36,16 @@ from training.experiment import Runtime
 
 RULES = ("min_length", "no_repeat_ngram_size", "rounded")
 OF_MODELS = {f"--{name.replace('_', '-')}" for name in RULES}
-OF_MODELS |= {"--checkpoint", "--num-beams", "--length-penalty", "--consensus", "--temperature", "--top-p", "--seed"}
+OF_MODELS |= {
+    "--checkpoint",
+    "--num-beams",
+    "--length-penalty",
+    "--consensus",
+    "--own",
+    "--temperature",
+    "--top-p",
+    "--seed",
+}
 OF_MODELS |= {"--max-length", "--out", "--broken"}
 
 
@@ -98,7 +107,7 @@ def caption(options: argparse.Namespace, file: Path) -> tuple[Captioned, Scores]
     captioners = Captioners(loaded, runtime, options.dataset)
     search, how = search_of(options, device)
     limits = {"limit": options.limit, "neighbours": options.consensus, "max_length": options.max_length}
-    limits |= {"broken": broken}
+    limits |= {"broken": broken, "own": options.own or 0.0}
     return captioners.caption(options.split, file, search, **limits, **how)
 
 
@@ -137,6 +146,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="of what the beam finds take the caption most like those of the N "
         "most similar training pictures (decoding/consensus.py)",
     )
+    add(
+        "--own",
+        type=between(0, 1000),
+        metavar="WEIGHT",
+        help="with --consensus: how much it counts that the captions of the beam are like each other (default: 0)",
+    )
     add("--temperature", type=between(0.001, 1000), help="draw the words at random; 1: as likely as the model has them")
     add("--top-p", type=float, help="draw among the likeliest words of so much probability (default: 1)")
     add("--seed", type=int, help="of the drawing (default: 0)")
@@ -151,7 +166,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--results needs --dataset: whose references?")
     if options.partial and not options.results:
         parser.error("--partial is for --results: whose captions?")
-    given = {f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value not in (None, False)}
+    given = {
+        f"--{name.replace('_', '-')}" for name, value in vars(options).items() if not (value is None or value is False)
+    }
     if options.results and (of_models := sorted(given & OF_MODELS)):
         parser.error(f"--results measures captions that are there, no model: leave out {' and '.join(of_models)}")
     if options.temperature is None and given & {"--top-p", "--seed"}:
@@ -161,6 +178,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     no_beam = options.num_beams == 1 or options.temperature is not None
     if options.consensus and no_beam:
         parser.error("--consensus chooses among what a beam finds: leave out --temperature and --num-beams 1")
+    if options.own is not None and not options.consensus:
+        parser.error("--own is a part of --consensus: say how many neighbours, too")
     if options.length_penalty is not None and no_beam:
         parser.error("--length-penalty is for a beam: leave it out with --temperature and --num-beams 1")
     options.checkpoint = options.checkpoint or [usual]

@@ -130,7 +130,7 @@ class Captioners:
         how: dict[str, Any] = {"max_words": max_words, "shuffle": False, "broken": broken, "share": share}
         return get_loader(records, self.vocabulary, **source, **how)
 
-    def consensus(self, captioned: Sequence[Record], neighbours: int) -> Consensus:
+    def consensus(self, captioned: Sequence[Record], neighbours: int, own: float = 0.0) -> Consensus:
         """A search among the pictures that the first model learned from, less those that are captioned.
 
         They are looked for in this dataset, then where they were when the model learned; errors as `learned_records`'.
@@ -148,7 +148,7 @@ class Captioners:
                 "--consensus: every picture that the model learned from is captioned here, no neighbour is left: "
                 "choose another --split, or a --limit"
             )
-        return Consensus(self.model, self.loader(near, dataset, True, "skip"), neighbours)
+        return Consensus(self.model, self.loader(near, dataset, True, "skip"), neighbours, own=own)
 
     def caption(
         self,
@@ -158,6 +158,7 @@ class Captioners:
         *,
         limit: int | None = None,
         neighbours: int | None = None,
+        own: float = 0.0,
         max_length: int | None = None,
         broken: str = "stop",
         **how: Any,
@@ -172,7 +173,7 @@ class Captioners:
         part = limit is not None or split == "held-out"
         loader = self.loader(records, self.dataset, part, broken, world.share())
         if neighbours:
-            search = self.consensus(records, neighbours)
+            search = self.consensus(records, neighbours, own)
         device, precision = self.runtime.device, self.runtime.autocast
         perplexity = evaluate(self.model, loader, device, precision)
         said = decode(self.model, loader, search, max_length=max_length or self.first.max_length, **how)

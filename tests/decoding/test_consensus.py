@@ -40,6 +40,19 @@ def test_the_caption_that_the_neighbours_agree_with_is_chosen(captioner, loader_
     assert max(consensus.cider.alike(near, said.ids)) == pytest.approx(10)  # to the last word, `<end>`
 
 
+def test_what_the_beam_says_again_and_again_may_count(captioner, loader_of, records, vocabulary):
+    near = [records["train"][0].image_id]
+    first, second = (vocabulary.encode(r.captions[0])[1:-1] for r in records["train"][:2])
+    found = [hypothesis(second), hypothesis(second[:-1]), hypothesis(second[1:]), hypothesis(first)]
+
+    def chosen(own: float) -> list[int]:
+        return Consensus(captioner(), loader_of("train"), own=own, progress=False).choose(near, found).ids
+
+    assert chosen(0) == found[3].ids and chosen(0.01) == found[3].ids and chosen(100) == found[0].ids
+    among = Consensus(captioner(), loader_of("train"), progress=False).cider.among([h.ids for h in found])
+    assert among[0] == max(among) and among[3] == min(among) > 10 / 4 - 1e-9  # itself among them
+
+
 def test_among_equals_the_likeliest_stays(captioner, loader_of, records):
     consensus = Consensus(captioner(), loader_of("train"), progress=False)
     silent = [hypothesis([]), hypothesis([])]
@@ -118,6 +131,8 @@ def test_a_loader_that_fails_leaves_the_model_as_it_was(captioner, loader_of):
 
 
 def test_no_neighbours_are_refused(captioner, loader_of):
+    with pytest.raises(ValueError, match=r"own must be 0 or more, not -1"):
+        Consensus(captioner(), loader_of("train"), own=-1, progress=False)
     for how in ({"neighbours": 0}, {"most": 0}):
         with pytest.raises(ValueError, match="neighbours and most must be at least 1, not "):
             Consensus(captioner(), loader_of("train"), **how)

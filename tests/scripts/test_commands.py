@@ -186,6 +186,8 @@ def test_part_of_a_split_and_a_single_image_are_scored_and_that_is_said(folder, 
         (["--temperature", "1", "--length-penalty", "0"], "--length-penalty is for a beam"),
         (["--temperature", "1", "--num-beams", "5"], "--temperature or --num-beams, not both"),
         (["--top-p", "0.5"], "give a --temperature"),
+        (["--results", "a.json", "--dataset", "sample", "--length-penalty", "0"], "leave out --length-penalty"),
+        (["--own", "0.1"], "--own is a part of --consensus"),
     ],
 )
 def test_options_that_would_say_nothing_are_refused(given, sentence, capsys):
@@ -251,16 +253,16 @@ def test_the_neighbours_are_the_training_pictures_but_never_those_that_are_capti
     made = []
 
     class Noted(Consensus):
-        def __init__(self, *how):
-            super().__init__(*how)
+        def __init__(self, *given, **how):
+            super().__init__(*given, **how)
             made.append(self)
 
     monkeypatch.setattr(scoring, "Consensus", Noted)
-    how = ["--checkpoint", run, "--consensus", "9"]
+    how = ["--checkpoint", run, "--consensus", "9", "--own", "0.1"]
     assert evaluate.main([*how, "--split", "held-out"])["images"] == len(held)
     evaluate.main([*how, "--split", "train", "--limit", "7", "--dataset", str(Path("data/sample").absolute())])
     first = {record.image_id for record in load_records("sample", "train")[:7]}
-    assert set(made[0].images) == {r.image_id for r in learned} and made[0].neighbours == 9
+    assert set(made[0].images) == {r.image_id for r in learned} and (made[0].neighbours, made[0].own) == (9, 0.1)
     assert set(made[1].images) == {r.image_id for r in learned} - first
     with pytest.raises(
         ValueError, match="every picture that the model learned from is captioned here, no neighbour is left"
