@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -234,6 +237,81 @@ def test_many_submissions_one_table_one_file(tmp_path, capsys):
     text = capsys.readouterr().out
     assert text.startswith("seed 3\n") and f"{paths[0]}  1/" in text
     assert "✓ words_of" in text and "✗ words_of" in text and "not a notebook" in text
+
+
+def test_names_and_errors_that_are_no_text_lose_nobodys_grades(tmp_path, capsys):
+    """A name from a zip of another encoding, a lone surrogate, a terminal's colours: each is shown as its escape."""
+    names = "M\udcfcller", "M\udcfdller", "M\\udcfcller", "two\nlines", "\x1b[31mred"
+    paths = [submit(tmp_path / f"{name}.ipynb", GOOD) for name in names]
+    said = "def words_of(caption):\n    raise ValueError('\\ud83d \\x1b[31m \\x07 \\u202e')"
+    paths.append(submit(tmp_path / "error.ipynb", said))
+    paths.append(submit(tmp_path / "default.ipynb", "def words_of(caption, x=[][chr(0xd83d)]):\n    return x"))
+    out = tmp_path / "grades.json"
+    assert grade.main([*map(str, paths), "--json", str(out), "--seed", "3"]) == 0
+    table = capsys.readouterr().out
+    made = json.loads(out.read_bytes().decode())["submissions"]
+    assert [one["points"] for one in made] == [1, 1, 1, 1, 1, 0, 0]
+    assert len({one["file"] for one in made}) == len(paths), "each can be told from the others"
+    assert table.encode().decode() == table and table.replace("\n", "").isprintable()
+    assert len(table.splitlines()) == 1 + len(paths) + sum(len(one["tasks"]) for one in made)
+    for shown in (r"M\udcfcller", r"M\udcfdller", r"M\\udcfcller", r"two\nlines", r"\x1b[31mred"):
+        assert f"/{shown}.ipynb  1/" in table
+    assert r"ValueError: \ud83d \x1b[31m \x07 \u202e" in table
+
+
+def test_what_cannot_be_written_is_found_before_the_grading_and_never_loses_the_table(tmp_path, capsys, monkeypatch):
+    path = submit(tmp_path / "a.ipynb", GOOD)
+    (tmp_path / "file").write_text("no folder")
+    for place in (tmp_path, tmp_path / "file/grades.json", "/proc/grades.json"):
+        with pytest.raises(OSError, match="could not be written"):
+            grade.main([str(path), "--json", str(place)])
+    assert "words_of" not in capsys.readouterr().out, "nothing has been graded yet"
+    with pytest.raises(SystemExit):
+        grade.main(["--json", str(path), str(path)])
+    assert "is a notebook" in capsys.readouterr().err and path.stat().st_size > 100
+    out = tmp_path / "new folder/grades.json"
+    monkeypatch.setattr(grade.files, "check_writable", lambda _: out.mkdir(parents=True))  # it comes in between
+    with pytest.raises(OSError, match=r"grades\.json could not be written"):
+        grade.main([str(path), "--json", str(out)])
+    assert "✓ words_of" in capsys.readouterr().out
+
+
+def test_each_submission_is_told_and_kept_as_soon_as_it_is_done(tmp_path):
+    """Ctrl-C in the second one: the first one's grades are there, in the file and in the table."""
+    forever = "def ids_of(words, vocabulary):\n    while True:\n        pass"
+    paths = [submit(tmp_path / "a.ipynb", GOOD), submit(tmp_path / "b.ipynb", forever)]
+    out = tmp_path / "new/grades.json"
+    command = [sys.executable, "-m", "scripts.grade", *map(str, paths), "--json", str(out), "--seed", "3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline().startswith(f"[1/2] {paths[0]}  1/")
+        while not out.is_file():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        table, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and said == ""
+    assert table.startswith(f"seed 3\n{paths[0]}  1/") and "✓ words_of" in table and "b.ipynb" not in table
+    assert [one["points"] for one in json.loads(out.read_text())["submissions"]] == [1]
+
+
+def test_a_path_that_cannot_be_read_costs_no_other_grade(tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    paths = [tmp_path / f"{'x' * 300}.ipynb", tmp_path / "folder", submit(tmp_path / "a.ipynb", GOOD)]
+    assert grade.main(list(map(str, paths))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("it could not be read: File name too long")
+    assert lines[2].endswith(f"this is a folder: name the notebooks in it, as {tmp_path}/folder/*.ipynb does")
+    assert "  1/" in lines[3]
+
+
+def test_an_empty_folder_and_limits_that_admit_nothing_are_refused(tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"nothing to grade, there is no \S+/\*\.ipynb"):
+        grade.main([str(tmp_path / "*.ipynb")])
+    path = str(submit(tmp_path / "a.ipynb", GOOD))
+    for option in ("--seconds=0", "--seconds=-3", "--memory=0", "--memory=-1", "--memory=nan", "--seed=-1"):
+        with pytest.raises(SystemExit):
+            grade.main([path, option])
+        said = capsys.readouterr()
+        assert "must be" in said.err and "python -m scripts.grade" in said.err and not said.out, option
 
 
 def test_seeds_are_fresh_and_told(tmp_path, capsys):
