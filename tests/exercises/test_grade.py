@@ -78,6 +78,26 @@ def test_errors_of_other_cells_copies_and_magics_do_not_matter(library, tmp_path
     }
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "def words_of(caption):\n    rest = (len(caption)\n            % 2)\n    return cut(caption)\nwords_of?",
+        "\n\nx = !ls\nnames = %who_ls\ndef words_of(caption):\n    return cut(caption)\n?words_of",
+        "%%time\n\ndef words_of(caption):\n    %time x = 1\n    !echo {caption}\n    return cut(caption)",
+        "TEXT = '''\n%d files\n!'''\ndef words_of(caption):\n    return cut(caption) if TEXT[1:3] == '%d' else []",
+    ],
+)
+def test_what_a_notebook_takes_is_no_mistake(library, cell, tmp_path):
+    """Magics, questions and shell commands, and lines of Python that look like them."""
+    helper = "def cut(caption):\n    return caption.lower().replace(',', ' ').replace('.', ' ').split()"
+    assert graded(library, tmp_path, helper, cell)[1]["words_of"]["state"] == "right"
+
+
+def test_lines_are_told_as_the_student_sees_them(library, tmp_path):
+    told = graded(library, tmp_path, "\n\n%time\ndef words_of(caption):\n    return (1\n\n")[1]["words_of"]
+    assert told["sentence"] == "its cell is not Python, line 5: '(' was never closed"
+
+
 def test_helpers_constants_and_classes_of_the_notebook_are_there(library, tmp_path):
     cells = "STOPS = ',.'", "def cut(x):\n    return x.split()", "class Lower:\n    of = str.lower"
     answer = "def words_of(caption):\n    return cut(''.join(' ' if x in STOPS else x for x in Lower.of(caption)))"
