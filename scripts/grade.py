@@ -200,7 +200,7 @@ def grade(path: Path, seed: int, library: Library, limits: Limits | None = None)
                     results[piece["task"]], begun = piece, ""
             left -= time.monotonic() - since
             if not done and not begun and not made.error:
-                made.error = "its imports and functions could not be executed: they took too long or ended the process"
+                made.error = "it could not be read: that took too long, or ended the process"
                 break
             if begun:
                 sentence = "it ended the process, or took too much time or memory, and was stopped"

@@ -104,6 +104,84 @@ def test_helpers_constants_and_classes_of_the_notebook_are_there(library, tmp_pa
     assert graded(library, tmp_path, *cells, answer)[1]["words_of"]["state"] == "right"
 
 
+CUT = "return ''.join(' ' if x in ',.' else x for x in caption.lower()).split()"
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [
+            "import re",
+            "WORD = re.compile(r'[^ ,.]+')",
+            "def words_of(caption):\n    return WORD.findall(caption.lower())",
+        ],
+        ["PAD, STOP = range(2)\nSTOPS = {PAD: ',', STOP: '.'}.values()", f"def words_of(caption, a=STOPS):\n    {CUT}"],
+        [
+            "import numpy as np\nPI = np.pi",
+            "def helper():\n    return PI",
+            f"def words_of(caption):\n    helper()\n    {CUT}",
+        ],
+        ["import random\nrng = random.Random(0)", f"def words_of(caption):\n    rng.random()\n    {CUT}"],
+        [
+            "T = {}\nfor x in ',.':\n    T[ord(x)] = ' '",
+            "def words_of(text):\n    return text.lower().translate(T).split()",
+        ],
+        [
+            "if 1 > 2:\n    STOPS = ''\nelse:\n    STOPS = ',.'",
+            "def words_of(caption):\n    " + CUT.replace("',.'", "STOPS"),
+        ],
+        ["from string import *", f"def words_of(caption):\n    ascii_lowercase\n    {CUT}"],
+        [f"def words_of(caption):\n    low('A')\n    {CUT}", "low = str.lower"],
+        [
+            "from re import split as S",
+            f"def words_of(caption):\n    S(' ', caption)\n    {CUT}",
+            "S = 2.0 * 3\nlen = 4",
+        ],
+    ],
+)
+def test_an_answer_has_what_its_notebook_gives_it(library, cells, tmp_path):
+    """Whatever sets a name that it uses is executed; but not what gives the name to something else later on."""
+    result = graded(library, tmp_path, *cells)[1]["words_of"]
+    assert result["state"] == "right", result["sentence"]
+
+
+def test_a_name_that_is_missing_is_explained_by_the_line_that_should_set_it(library, tmp_path):
+    _, results = graded(
+        library,
+        tmp_path,
+        "import nosuchmodule, numpy as np",
+        "TABLE = np.zeros(3)",
+        "from nosuchmodule import *",
+        "def words_of(caption):\n    return np.array(caption)",
+        "def ids_of(words, vocabulary):\n    return TABLE[words]",
+        "def coverage_at(counts, k):\n    return other",
+        "def padded(captions, table=TABLE):\n    return 1",
+    )
+    failed = "which fails in the grading: ModuleNotFoundError: No module named 'nosuchmodule'"
+    numpy = f"NameError: name 'np' is not defined; `np` is set by `import nosuchmodule, numpy as np`, {failed}"
+    table = (
+        "NameError: name 'TABLE' is not defined; `TABLE` is set by `TABLE = np.zeros(3)`, which fails in the grading: "
+    )
+    assert results["words_of"]["sentence"] == f"line 2 of your function, `return np.array(caption)`: {numpy}"
+    assert results["ids_of"]["sentence"] == f"line 2 of your function, `return TABLE[words]`: {table}{numpy}"
+    assert results["coverage_at"]["sentence"].endswith(f"`*` is set by `from nosuchmodule import *`, {failed}")
+    assert results["padded"]["sentence"] == f"it cannot be defined: {table}{numpy}"
+
+
+def test_what_takes_long_is_executed_only_for_whoever_uses_it_and_once(library, tmp_path):
+    train = "def train():\n    while True:\n        pass"
+    uses = "def ids_of(words, vocabulary):\n    return model", "def coverage_at(counts, k):\n    return model"
+    own = f"def words_of(caption):\n    model = str\n    model.lower\n    {CUT}"
+    limits = Limits(silence=4, seconds=60, call=1, memory=2**30)
+    start = time.monotonic()
+    made, results = graded(library, tmp_path, train, "model = train()", own, *uses, limits=limits)
+    assert results["words_of"]["state"] == "right" and made.points == 1
+    for name in ("ids_of", "coverage_at"):
+        told = "`model` is set by `model = train()`, which fails in the grading: it took longer than 1 seconds"
+        assert results[name]["sentence"].endswith(told)
+    assert time.monotonic() - start < 20
+
+
 def test_the_sentence_of_a_miss_and_the_line_of_a_crash(library, tmp_path):
     _, results = graded(
         library,
@@ -202,16 +280,18 @@ def test_code_that_never_ends_outside_the_answers_is_not_run(library, tmp_path):
     assert graded(library, tmp_path, GOOD, "while True:\n    pass")[1]["words_of"]["state"] == "right"
 
 
-def test_an_import_that_ends_the_process_is_told(library, tmp_path):
-    made, results = graded(library, tmp_path, "class A:\n    import os\n    os._exit(1)", GOOD)
-    assert made.error.startswith("its imports and functions could not be executed") and not results
+def test_what_ends_the_process_as_it_is_defined_costs_only_what_uses_it(library, tmp_path):
+    answer = "def ids_of(words, vocabulary):\n    return A"
+    made, results = graded(library, tmp_path, "class A:\n    import os\n    os._exit(1)", GOOD, answer)
+    assert results["words_of"]["state"] == "right" and made.points == 1 and not made.error
+    assert results["ids_of"]["sentence"].startswith("it ended the process")
 
 
 def test_importing_the_library_has_a_limit_of_its_own(tmp_path):
     """A busy machine may take longer for it than an answer may be silent."""
     with grade.Library() as own:
         made, _ = graded(own, tmp_path, GOOD, limits=Limits(start=0.01, silence=30))
-        assert made.error.startswith("its imports and functions could not be executed")
+        assert made.error.startswith("it could not be read")
         assert graded(own, tmp_path, GOOD, limits=Limits(start=60, silence=2))[1]["words_of"]["state"] == "right"
 
 
