@@ -30,6 +30,7 @@ IMPORTING = 20.0  # seconds for an import; other statements get those of a call
 HEADS = re.compile(r"\A(?:\s*%%.*\n?)+")  # of a cell, as %%time
 BLANK = re.compile(r"\A(?:[ \t]*\n)*")
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what ast.parse and compile raise
+LONGEST = 1000  # characters of a sentence: each name in it may be missing for want of another one
 EVERYTHING = "*"  # the name that `from module import *` sets
 
 
@@ -140,7 +141,8 @@ class Answers:
         try:
             nodes = ast.parse(source).body
         except UNREADABLE as error:
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            number = getattr(error, "lineno", None)
+            line = f", line {number}" if number else ""
             for name in tasks.intersection(re.findall(r"^def (\w+)", source, re.M)):
                 self.found.add(name)
                 self.broken[name] = f"its cell is not Python{line}: {getattr(error, 'msg', error)}"
@@ -208,11 +210,11 @@ class Answers:
         """A sentence about a name that is not defined, with the reason if it is known."""
         name = re.search(r"NameError: name '(\w+)' is not defined", sentence)
         reason = name and (self.unset.get(name[1]) or self.unset.get(EVERYTHING))
-        return f"{sentence}; {reason}" if reason else sentence
+        return f"{sentence}; {reason}"[:LONGEST] if reason else sentence
 
 
 def _told(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {str(error)[:100]}"
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
     except Exception:  # a student's own, which cannot be shown
         return type(error).__name__

@@ -96,6 +96,8 @@ def test_what_a_notebook_takes_is_no_mistake(library, cell, tmp_path):
 def test_lines_are_told_as_the_student_sees_them(library, tmp_path):
     told = graded(library, tmp_path, "\n\n%time\ndef words_of(caption):\n    return (1\n\n")[1]["words_of"]
     assert told["sentence"] == "its cell is not Python, line 5: '(' was never closed"
+    told = graded(library, tmp_path, "def words_of(caption):\n    return '\0'")[1]["words_of"]
+    assert told["sentence"] == "its cell is not Python: source code string cannot contain null bytes"
 
 
 def test_helpers_constants_and_classes_of_the_notebook_are_there(library, tmp_path):
@@ -166,6 +168,15 @@ def test_a_name_that_is_missing_is_explained_by_the_line_that_should_set_it(libr
     assert results["ids_of"]["sentence"] == f"line 2 of your function, `return TABLE[words]`: {table}{numpy}"
     assert results["coverage_at"]["sentence"].endswith(f"`*` is set by `from nosuchmodule import *`, {failed}")
     assert results["padded"]["sentence"] == f"it cannot be defined: {table}{numpy}"
+
+
+def test_the_explanation_of_a_name_stays_a_sentence(library, tmp_path):
+    chain = "x0 = unknown\n" + "\n".join(f"x{i + 1} = x{i}" for i in range(900))
+    sentence = graded(library, tmp_path, chain, "def words_of(caption):\n    return x900")[1]["words_of"]["sentence"]
+    told = (
+        "line 2 of your function, `return x900`: NameError: name 'x900' is not defined; `x900` is set by `x900 = x899`"
+    )
+    assert sentence.startswith(told) and len(sentence) <= 1000
 
 
 def test_what_takes_long_is_executed_only_for_whoever_uses_it_and_once(library, tmp_path):
