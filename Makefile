@@ -21,7 +21,7 @@ install: $(INSTALLED)
 $(INSTALLED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "The course needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another one, as in make run PYTHON=python3.12")'
 	@echo "Installing into .venv (PyTorch is large: some minutes the first time)"
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv "$(or $(realpath .venv),.venv)"  # .venv may be a link to a folder
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 

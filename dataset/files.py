@@ -29,6 +29,7 @@ REASONS = {  # error number: what is wrong, what to do
     errno.EROFS: ("the disk is read-only", "choose a folder on another one (DATA=… and RUNS=… name them)"),
     errno.EACCES: ("you have no permission", "change the folder's permissions or choose another folder"),
     errno.EPERM: ("you have no permission", "change the folder's permissions or choose another folder"),
+    errno.EISDIR: ("this is a folder", "name a file, in it or elsewhere"),
 }
 
 
@@ -98,6 +99,8 @@ def check_writable(path: str | Path) -> None:
     Nothing is left behind, neither the file nor the folders above it.
     """
     with explained(path):
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
         with tempfile.TemporaryFile(dir=above):
             pass

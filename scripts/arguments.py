@@ -25,6 +25,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """A seed that every generator of random numbers takes."""
+    if not 0 <= int(text) < 2**62:
+        raise argparse.ArgumentTypeError(f"must be 0 to 2**62, not {text}")
+    return int(text)
+
+
 def between(low: float, high: float) -> Callable[[str], float]:
     """What reads a number from `low` to `high`, both included."""
 

@@ -3,9 +3,9 @@
     python -m scripts.grade anna.ipynb ben.ipynb --json grades.json
 
 Comes in: students' notebooks. Goes out: one table, with the points of each task and the sentence of each miss, and one
-JSON file. The seeds of the checks are fresh; `--seed`, as told in the table, repeats a grading. A submission that never
-ends, fills the memory, prints without end, starts processes or deletes files harms neither this computer nor the
-others' grades (exercises/confine.py says how far that goes).
+JSON file, which grows with each submission. The seeds of the checks are fresh; `--seed`, as told in the table, repeats
+a grading. A submission that never ends, fills the memory, prints without end, starts processes or deletes files harms
+neither this computer nor the others' grades (exercises/confine.py says how far that goes).
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from dataset import files
 from exercises import running
 from exercises.checking import SIGNS
 from exercises.submission import EVERY, Job
+from scripts.arguments import between, count
+from scripts.arguments import seed as a_seed
 from scripts.ending import one_sentence
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,16 +145,28 @@ class Library:
             self.__exit__()
 
 
+def visible(text: str) -> str:
+    """What is not printable becomes its escape: a terminal obeys none of it, and any encoding can write it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def named(path: Path) -> str:
+    """A path, visible; two paths never look alike, as a backslash that is part of a name is doubled."""
+    return visible(path.as_posix().replace("\\", r"\\"))
+
+
 def understood(line: bytes) -> dict[str, Any]:
     """A line of a submission's process; what the checks cannot have written, the submission did: an error."""
     try:
         piece = json.loads(line)
         names = [*piece.get("expected", []), *(piece[key] for key in ("begin", "task") if key in piece)]
         if all(name in EVERY for name in names) and isinstance(piece.get("error", ""), str):
+            if "error" in piece:
+                return piece | {"error": visible(piece["error"])}
             if "task" not in piece:
                 return piece
             if piece["state"] in SIGNS and piece["points"] in range(EVERY[piece["task"]].points + 1):
-                return piece | {"sentence": str(piece["sentence"])}
+                return piece | {"sentence": visible(str(piece["sentence"]))}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     return {"error": "it wrote among the results of its own checks"}
@@ -161,11 +175,12 @@ def understood(line: bytes) -> dict[str, Any]:
 def grade(path: Path, seed: int, library: Library, limits: Limits | None = None) -> Grade:
     """Checks one notebook; a process that ends in the middle of a task is followed by another for the rest."""
     limits = limits or Limits()
-    made, left = Grade(str(path)), float(limits.seconds)
+    made, left = Grade(named(path)), float(limits.seconds)
     expected: list[str] = []
     results: dict[str, dict[str, Any]] = {}
     if not path.is_file():
-        made.error = "there is no such file"
+        folder_given = f"this is a folder: name the notebooks in it, as {named(path)}/*.ipynb does"
+        made.error = folder_given if path.is_dir() else "there is no such file"
         return made
     with tempfile.TemporaryDirectory(prefix="grade-", ignore_cleanup_errors=True) as folder:
         done = False
@@ -185,7 +200,7 @@ def grade(path: Path, seed: int, library: Library, limits: Limits | None = None)
                     results[piece["task"]], begun = piece, ""
             left -= time.monotonic() - since
             if not done and not begun and not made.error:
-                made.error = "its imports and functions could not be executed: they took too long or ended the process"
+                made.error = "it could not be read: that took too long, or ended the process"
                 break
             if begun:
                 sentence = "it ended the process, or took too much time or memory, and was stopped"
@@ -215,12 +230,52 @@ def _end(process: int) -> None:
             os.killpg(process, signal.SIGKILL)
 
 
+def grade_all(paths: list[Path], seed: int, limits: Limits, saved: Path | None = None) -> list[Grade]:
+    """Grades one after the other, tells each as it is done, and prints the table whatever happens, Ctrl-C included.
+
+    Raises OSError if at the end the results could not be written to the file `saved`.
+    """
+    grades: list[Grade] = []
+    unsaved: OSError | None = None
+    try:
+        with Library() as library:
+            for number, path in enumerate(paths, 1):
+                try:
+                    made = grade(path, seed, library, limits)
+                except OSError as error:
+                    made = Grade(named(path), error=visible(f"it could not be read: {error.strerror or error}"))
+                grades.append(made)
+                print(f"[{number}/{len(paths)}] {total(made)}", file=sys.stderr, flush=True)
+                try:
+                    save(saved, grades, seed)
+                    unsaved = None
+                except OSError as error:
+                    unsaved = error
+    finally:
+        print(table(grades, seed))
+    if unsaved is not None:
+        raise unsaved
+    return grades
+
+
+def save(path: Path | None, grades: list[Grade], seed: int) -> None:
+    """What there is so far, as JSON."""
+    if path is not None:
+        content = {"seed": seed, "submissions": [asdict(made) for made in grades]}
+        files.write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def total(made: Grade) -> str:
+    """A submission in one line."""
+    return f"{made.file}  {made.points}/{made.of}" + (f"  {made.error}" if made.error else "")
+
+
 def table(grades: list[Grade], seed: int) -> str:
     """One line for each submission, and one for each of its tasks."""
     width = max((len(name) for name in EVERY), default=0)
     lines = [f"seed {seed}"]
     for made in grades:
-        lines.append(f"{made.file}  {made.points}/{made.of}" + (f"  {made.error}" if made.error else ""))
+        lines.append(total(made))
         for task in made.tasks:
             sentence = task["sentence"] if task["state"] != "right" else ""
             line = f"  {SIGNS[task['state']]} {task['task']:{width}}  {task['points']}/{task['of']}  {sentence}"
@@ -229,23 +284,26 @@ def table(grades: list[Grade], seed: int) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns 0, whatever the grades are."""
-    parser = argparse.ArgumentParser(description="Grade submissions.", epilog=__doc__.split("\n\n")[1])
+    """The command; returns 0, whatever the grades are. Raises OSError if the results cannot be written."""
+    description, usage = "Grade submissions.", __doc__.split("\n\n")[1]
+    parser = argparse.ArgumentParser(prog="python -m scripts.grade", description=description, epilog=usage)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="FILE.ipynb")
-    parser.add_argument("--json", type=Path, help="write the results to this file, too")
-    parser.add_argument("--seed", type=int, help="of the checks' inputs; by default a new one")
-    parser.add_argument("--seconds", type=int, default=Limits.seconds, help="for one submission (%(default)s)")
-    parser.add_argument("--memory", type=float, default=2, help="for one submission, in gigabytes (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write the results to this file, too, after each submission")
+    parser.add_argument("--seed", type=a_seed, help="of the checks' inputs; by default a new one")
+    parser.add_argument("--seconds", type=count, default=Limits.seconds, help="for one submission (%(default)s)")
+    parser.add_argument(
+        "--memory", type=between(0.1, 2**20), default=2, help="for one submission, in gigabytes (%(default)s)"
+    )
     args = parser.parse_args(arguments)
-    seed = secrets.randbelow(2**31) if args.seed is None else args.seed
-    limits = Limits(seconds=args.seconds, memory=int(args.memory * 2**30))
-    with Library() as library:
-        grades = [grade(path, seed, library, limits) for path in args.notebooks]
+    if args.json and args.json.suffix == ".ipynb":
+        parser.error(f"argument --json: {named(args.json)} is a notebook: name the file of the results first")
     if args.json:
-        content = {"seed": seed, "submissions": [asdict(made) for made in grades]}
-        files.write(args.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    print(table(grades, seed))
+        files.check_writable(args.json)  # now, and not after the grading
+    if not any(os.path.lexists(path) for path in args.notebooks):
+        raise ValueError(f"nothing to grade, there is no {', no '.join(map(named, args.notebooks))}")
+    seed = secrets.randbelow(2**31) if args.seed is None else args.seed
+    grade_all(args.notebooks, seed, Limits(seconds=args.seconds, memory=int(args.memory * 2**30)), args.json)
     return 0
 
 

@@ -193,7 +193,8 @@ def index(notebooks: dict[str, NotebookNode]) -> NotebookNode:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns 0, or 1 when a cell failed or a kernel was killed."""
-    parser = argparse.ArgumentParser(description="Execute the notebooks.", epilog=__doc__.split("\n\n")[1])
+    description, usage = "Execute the notebooks.", __doc__.split("\n\n")[1]
+    parser = argparse.ArgumentParser(prog="python -m scripts.notebooks", description=description, epilog=usage)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("what", choices=["run", "update"], help="run: into pages; update: in place")
     parser.add_argument("notebooks", nargs="*", type=Path, help="all of them by default, in order", metavar="NOTEBOOK")

@@ -1,7 +1,7 @@
 """The student edition: the notebooks with stubs in place of the solutions.
 
-    python -m scripts.student                       # student/0_Dataset.ipynb … ; each solution follows, folded
-    python -m scripts.student --without-solutions   # for work that is graded
+    python -m scripts.student                                    # student/0_Dataset.ipynb … ; solutions follow, folded
+    python -m scripts.student --without-solutions --out graded   # for work that is graded
 
 Comes in: the notebooks of this folder. Goes out: the same without solutions and outputs, in a folder of their own that
 uses the library, data and runs of this one. What a student has written there is never written over unasked.
@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns 0. Raises ValueError for a wrong marker, FileExistsError rather than write over work."""
-    parser = argparse.ArgumentParser(description="Make the student edition.", epilog=__doc__.split("\n\n")[1])
+    description, usage = "Make the student edition.", __doc__.split("\n\n")[1]
+    parser = argparse.ArgumentParser(prog="python -m scripts.student", description=description, epilog=usage)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("notebooks", nargs="*", type=Path, help="all of the course by default", metavar="NOTEBOOK")
     parser.add_argument("--out", type=Path, default=ROOT / "student", help="the edition's folder (student)")
@@ -43,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         stubs[args.out / path.name] = sum(cell.source.count(STUB) for cell in student.cells)
     changed = [p for p, text in made.items() if p.exists() and p.read_text(encoding="utf-8") != text]
     if changed and not args.force:
-        raise FileExistsError(f"{changed[0]} is there and differs, perhaps somebody's work: --force writes over it")
+        advice = "--out FOLDER writes elsewhere, --force writes over it"
+        raise FileExistsError(f"{changed[0]} is there and differs, perhaps somebody's work: {advice}")
     for path, text in made.items():
         files.write(path, text)
         print(f"{path}: {stubs[path]} functions to write")

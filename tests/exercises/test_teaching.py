@@ -1,9 +1,12 @@
 """docs/TEACHING.md tells the truth: it knows all tasks, quotes the checks, and its links and commands exist."""
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 from exercises.checking import BUGS, TASKS
+from scripts import grade, student
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "TEACHING.md").read_text(encoding="utf-8")
@@ -39,3 +42,21 @@ def test_links_and_commands_lead_somewhere():
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
     scripts = re.findall(r"python -m scripts\.(\w+)", TEXT)
     assert scripts and [name for name in scripts if not (ROOT / "scripts" / f"{name}.py").is_file()] == []
+
+
+def test_the_commands_for_handing_out_and_grading_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    for path in ROOT.glob("[0-9]_*.ipynb"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(student, "ROOT", tmp_path)
+    block = re.search(r"```bash\n(.*?)```", section("Handing out"), re.S)[1]
+    for line in block.replace("make student", "python -m scripts.student").splitlines():
+        _, _, command, *options = shlex.split(line, comments=True)
+        if command == "scripts.student":
+            assert student.main(options) == 0
+        else:
+            shutil.copytree("graded", "handed-in")
+            files = [str(path) for path in sorted(Path().glob(options[0]))]
+            assert command == "scripts.grade" and grade.main(files + options[1:]) == 0
+    assert len(list(Path("student").iterdir())) == len(list(Path("graded").iterdir())) == 4
+    assert Path("grades.json").is_file() and capsys.readouterr().out.count("still to write") == len(TASKS) + len(BUGS)
