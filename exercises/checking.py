@@ -98,7 +98,7 @@ def symptom(number: int, function: Callable[..., Any] | None = None) -> Symptom:
         found.append(bug.symptom(function or bug.broken))
         return True
 
-    outcome = run(measure, ())
+    outcome = run(measure, (), whose=function or bug.broken)
     return Symptom(bug.shows, found[0] if found else {"no number": outcome.crash or "the function is still to write"})
 
 
@@ -123,15 +123,20 @@ def examine(task: Task, function: Any, seed: int) -> Result:
         if outcomes[-1].out_of_time:
             return Result(task.name, "wrong", outcomes[-1].crash)
     expected = [run(task.solution, case) for case in cases]
-    for place, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
-        if fault := _fault(task, case, outcome, expected[place]):
-            if trap := _recognise(task, cases, outcomes, place):
-                sentence = f"{outcome.crash}: {trap.sentence}" if outcome.crash else trap.sentence
-            elif task.unique and _fault(task, case, run(function, case, seed=1), expected[place]) != fault:
-                sentence = "your function gives another answer each time: with the same inputs it should give the same"
-            else:
-                sentence = fault if outcome.crash or outcome.changed else _with_inputs(task, case, fault)
-            return Result(task.name, "wrong", sentence)
+    faults = (_fault(task, *each) for each in zip(cases, outcomes, expected, strict=True))
+    place, fault = next(((place, fault) for place, fault in enumerate(faults) if fault), (0, None))
+    if fault and (trap := _recognise(task, cases, outcomes, place)):
+        crash = outcomes[place].crash
+        return Result(task.name, "wrong", f"{crash}: {trap.sentence}" if crash else trap.sentence)
+    changed = next(filter(None, (outcome.changed for outcome in outcomes)), "")
+    if changed and not outcomes[place].crash:
+        return Result(task.name, "wrong", changed)
+    if fault:
+        if task.unique and _fault(task, cases[place], run(function, cases[place], seed=1), expected[place]) != fault:
+            fault = "your function gives another answer each time: with the same inputs it should give the same"
+        elif not outcomes[place].crash:
+            fault = _with_inputs(task, cases[place], fault)
+        return Result(task.name, "wrong", fault)
     return Result(task.name, "right", points=task.points)
 
 
@@ -151,9 +156,9 @@ def _misfit(task: Task, function: Any) -> str:
 
 
 def _fault(task: Task, case: tuple[Any, ...], outcome: Outcome, expected: Outcome) -> str | None:
-    """What is wrong with one outcome, in the general words that fit any task; None if nothing is."""
-    if outcome.crash or outcome.changed:
-        return outcome.crash or outcome.changed
+    """What is wrong with one result, in the general words that fit any task; None if nothing is."""
+    if outcome.crash:
+        return outcome.crash
     if outcome.value is None:
         return "your function returns nothing (None): is the `return` missing?"
     if not task.unique:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from exercises import check
+from exercises import check, symptom
 from exercises.checking import BUGS, TASKS
 
 ALL = TASKS | {bug.name: bug for bug in BUGS.values()}
@@ -65,3 +65,46 @@ def test_right_values_with_a_changed_input_are_no_other_mistake(name):
     changed, body = CHANGES[name]
     result = check(a_function(name, body))
     assert result.state == "wrong" and result.sentence.startswith(f"your function changes its input `{changed}`")
+
+
+TURN = 'raise NotImplementedError("your turn")'
+WRITTEN = {
+    "mean_loss": (
+        "line 2 of your function, `return F.cross_entropy(targets.flatten(), scores.flatten(0, 1))`: ",
+        "return F.cross_entropy(targets.flatten(), scores.flatten(0, 1))",
+    ),
+    "own_words": (
+        'line 2 of your function, `return scores.argsort(-1).softmax(-1)`: NotImplementedError: "',
+        "return scores.argsort(-1).softmax(-1)",
+    ),
+    "lstm_step": (
+        f"line 4 of your function, `{TURN}`: the stub's `raise` is still there",
+        f"i, f, g, o = gates.chunk(4, -1)\nc = f.sigmoid() * c + i.sigmoid() * g.tanh()\n{TURN}",
+    ),
+    "decoder_step": (
+        f"line 4 of your function, `{TURN}`: the stub's `raise` is still there",
+        f"h, c, k, d = state\nh, c = parts.word_lstm(parts.embed(words), h, c)\n{TURN}",
+    ),
+    "attend": (
+        f"line 3 of your function, `{TURN}`: the stub's `raise` is still there",
+        f"def other():\n    {TURN}\nreturn other()",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_function_that_was_written_and_crashes_is_not_still_to_write(name):
+    """Torch, too, raises NotImplementedError; and the stub's own may be left below what was written."""
+    sentence, body = WRITTEN[name]
+    result = check(a_function(name, body))
+    assert result.state == "wrong" and result.sentence.startswith(sentence)
+
+
+def test_the_line_that_a_stub_gives_does_not_make_it_written():
+    assert check(a_function("decoder_step", f"h, c, k, d = state\n{TURN}")).state == "unwritten"
+
+
+def test_a_symptom_cannot_be_measured_of_what_is_to_be_written_or_crashes_and_says_which():
+    assert symptom(4, a_function("repair_4", TURN)).values == {"no number": "the function is still to write"}
+    crashed = symptom(4, a_function("repair_4", "return regions.argsort(1).softmax(1)")).values["no number"]
+    assert crashed.startswith("line 2 of your function, `return regions.argsort(1).softmax(1)`: NotImplementedError")
