@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from exercises import decoding, evaluation, models, pictures, training, words
+from exercises import decoder, decoding, evaluation, models, pictures, training, words
 from exercises.bugs import learning, seeing, speaking
 from exercises.compare import difference, malformed, short
 from exercises.running import Outcome, run
@@ -25,7 +25,7 @@ SIGNS: Mapping[str, str] = {"unwritten": "○", "right": "✓", "wrong": "✗"}
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for module in (pictures, words, models, training, decoding, evaluation)
+    for module in (pictures, words, models, decoder, training, decoding, evaluation)
     for task in tasks_in(vars(module))
 }
 BUGS: dict[int, Bug] = {

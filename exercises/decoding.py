@@ -56,14 +56,16 @@ FIRST_STATE = torch.tensor(0)
 
 
 def greedy_cases(dice: Dice) -> list[tuple]:
-    """Models that end after some words, all different; the last never ends."""
+    """Models that end after some words, all different; the last two never end."""
     cases: list[tuple] = []
     while len(cases) < 3:
-        table = random_table(dice, end=-1.0)
-        said = greedy_words.solution(table, FIRST_STATE, 6)
-        if 3 <= len(said) < 6 and len(set(said)) == len(said):
-            cases.append((table, FIRST_STATE, 6))
-    return [*cases, (random_table(dice, end=NEVER), FIRST_STATE, 6)]
+        longest = 6 + len(cases)
+        table = random_table(dice, end=-1.0, vocabulary=longest + 2)
+        said = greedy_words.solution(table, FIRST_STATE, longest)
+        if 3 <= len(said) < longest and len(set(said)) == len(said):
+            cases.append((table, FIRST_STATE, longest))
+    endless = [(random_table(dice, end=NEVER, vocabulary=longest + 6), FIRST_STATE, longest) for longest in (5, 9)]
+    return [*cases, *endless]
 
 
 @task(NOTEBOOK, points=2, goal="A caption, word by word: always the likeliest", cases=greedy_cases)

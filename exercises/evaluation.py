@@ -24,7 +24,7 @@ def reference_cases(dice: Dice) -> list[tuple]:
         (["the"] * 7, told, 1),
         (f"the {noun} the {noun} on the mat mat".split(), told, 1),
         (f"the {noun} on the mat on the mat".split(), told, 2),
-        (f"there is a {other}".split(), told, 1),
+        (f"there is a {other}".split(), [*told, f"a {other}".split()], 1),
         (["the"], told, 2),
         ([noun, other], [[noun], [other]], 1),
     ]
@@ -121,10 +121,10 @@ def rarity_cases(dice: Dice) -> list[tuple]:
     in_pictures = {"a": 1000, "dog": dice.randint(80, 120), "kite": dice.randint(3, 9), "red": 200, "the": 900}
     return [
         (words("a red dog a red kite"), words("a dog near a kite kite"), in_pictures | {"near": 150}, 1000),
-        (words("the dog the zeppelin"), words("a red zeppelin zeppelin"), in_pictures, 1000),
-        (["a", "dog"], ["kite"], in_pictures, 1000),
+        (words("the dog the zeppelin"), words("a red zeppelin zeppelin"), in_pictures, 1200),
+        (["a", "dog"], ["kite"], in_pictures | {"near": 7}, 1000),
         (["a"], ["a"], in_pictures, 1000),
-        (words("a kite red kite"), words("the red kite"), in_pictures, 1000),
+        (words("a kite red kite"), words("the red kite"), in_pictures, 5000),
     ]
 
 

@@ -19,7 +19,7 @@ NOTEBOOK = "0_Dataset"
 def run_cases(dice: Dice) -> list[tuple]:
     """Run lengths of masks that are no squares; the second begins inside, with a first run of 0."""
     cases = []
-    for first, (height, width) in ((dice.randint(3, 9), (5, 8)), (0, (7, 4))):
+    for first, (height, width) in ((dice.randint(3, 9), (5, 8)), (0, (7, 4)), (8, (9, 11))):
         runs = [first]
         while sum(runs) < height * width:
             runs.append(min(dice.randint(1, 6), height * width - sum(runs)))
@@ -137,7 +137,7 @@ def name_cases(dice: Dice) -> list[tuple]:
     names = ["dog", "cat", "kite", "ball", "boat", "tree", "clock"]
     cases: list[tuple] = []
     while len(cases) < 4:
-        a, b = dice.sample(names, dice.randint(3, 4)), dice.sample(names, 5)
+        a, b = dice.sample(names, dice.randint(3, 4)), dice.sample(names, dice.randint(4, 6))
         common = [name for name in a if name in b]
         if 0 < len(common) < len(a):
             cases.append((a + 5 * common[:1], b))

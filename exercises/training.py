@@ -16,12 +16,14 @@ NOTEBOOK = "2_Training"
 
 
 def target_cases(dice: Dice) -> list[tuple]:
-    """Scores and targets of three captions of 5, 3 and 2 words: 15 cells, of which 10 are real."""
+    """Scores and targets of three captions of 5, 3 and 2 words: 15 cells, of which 10 are real; then of four others."""
     cases = []
-    for _ in range(2):
-        targets = torch.randint(1, 8, (3, 5), generator=dice.generator)
-        targets[1, 3:], targets[2, 2:] = PAD, PAD
-        cases.append((2 * dice.normals(3, 5, 8), targets))
+    for lengths, vocabulary in (((5, 3, 2), 8), ((6, 4, 2, 1), 11)):
+        shape = len(lengths), lengths[0]
+        targets = torch.randint(1, vocabulary, shape, generator=dice.generator)
+        for row, length in zip(targets, lengths, strict=True):
+            row[length:] = PAD
+        cases.append((2 * dice.normals(*shape, vocabulary), targets))
     return cases
 
 
@@ -85,11 +87,11 @@ def no_logarithm(scores, targets):
 def loss_cases(dice: Dice) -> list[tuple]:
     """Mean losses of batches, and how many tokens each has; the first: 10 and 18 tokens."""
     first = ([1 + dice.random(), 3 + dice.random()], [10, 18])
-    return [(losses, tokens) for losses, tokens in (first, _some_batches(dice), _some_batches(dice))]
+    return [first, _some_batches(dice, 5), _some_batches(dice, 7)]
 
 
-def _some_batches(dice):
-    return [dice.random() * 4 + 0.5 for _ in range(5)], [dice.randint(5, 60) for _ in range(5)]
+def _some_batches(dice, n):
+    return [dice.random() * 4 + 0.5 for _ in range(n)], [dice.randint(5, 60) for _ in range(n)]
 
 
 @task(NOTEBOOK, points=2, goal="The perplexity of a split from its batches", cases=loss_cases)
@@ -130,11 +132,12 @@ def sum_of_means(losses, tokens):
 def coin_cases(dice: Dice) -> list[tuple]:
     """True words, the model's scores, coins on both sides of the ratio; then the ratios 1 and 0."""
     cases = []
-    for ratio in (0.6, 0.25, 1.0, 0.0):
-        coins = torch.cat([ratio * dice.uniforms(6), ratio + (1 - ratio) * dice.uniforms(6)]).clamp(0, 0.999)
+    for ratio, half, vocabulary in ((0.6, 6, 11), (0.25, 8, 14), (1.0, 5, 11), (0.0, 4, 9)):
+        coins = torch.cat([ratio * dice.uniforms(half), ratio + (1 - ratio) * dice.uniforms(half)]).clamp(0, 0.999)
         coins[0] = ratio if ratio < 1 else 0.5  # a coin may lie on the ratio itself
-        coins = coins[torch.randperm(12, generator=dice.generator)]
-        cases.append((torch.randint(4, 11, (12,), generator=dice.generator), dice.normals(12, 11), coins, ratio))
+        coins = coins[torch.randperm(2 * half, generator=dice.generator)]
+        truth = torch.randint(4, vocabulary, (2 * half,), generator=dice.generator)
+        cases.append((truth, dice.normals(2 * half, vocabulary), coins, ratio))
     return cases
 
 

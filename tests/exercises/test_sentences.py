@@ -1,9 +1,10 @@
 """What a student is told is true of the code that he wrote, however he wrote it."""
 
+import inspect
 import linecache
 import math
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 
 from exercises import check, symptom
 from exercises.checking import BUGS, TASKS
+from exercises.decoder import Parts
+from exercises.tasks import Dice
 
 ALL = TASKS | {bug.name: bug for bug in BUGS.values()}
 
@@ -108,3 +111,61 @@ def test_a_symptom_cannot_be_measured_of_what_is_to_be_written_or_crashes_and_sa
     assert symptom(4, a_function("repair_4", TURN)).values == {"no number": "the function is still to write"}
     crashed = symptom(4, a_function("repair_4", "return regions.argsort(1).softmax(1)")).values["no number"]
     assert crashed.startswith("line 2 of your function, `return regions.argsort(1).softmax(1)`: NotImplementedError")
+
+
+SAME = {  # what is alike in all cases: pictures have three colours, a decoder's state has four parts
+    "repair_2": {"images dimension 1"},
+    "decoder_step": {"state length"},
+}
+
+
+def sizes(name, value):
+    """What of an argument is a size or a number, by name."""
+    if isinstance(value, torch.Tensor):
+        return {f"{name} dimension {d}": size for d, size in enumerate(value.shape)}
+    if isinstance(value, int | float):
+        return {name: value}
+    return {f"{name} length": len(value)} if isinstance(value, str | list | dict | tuple) else {}
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("seed", range(5))
+def test_no_size_and_no_number_is_the_same_in_all_cases_of_a_task(name, seed):
+    """So that a constant in place of what is given is never right."""
+    task = ALL[name]
+    arguments = list(inspect.signature(task.solution).parameters)
+    found = defaultdict(set)
+    for case in task.cases(Dice(seed)):
+        for argument, value in zip(arguments, case, strict=True):
+            if not isinstance(value, Parts):
+                for size, number in sizes(argument, value).items():
+                    found[size].add(number)
+    assert {size for size, numbers in found.items() if len(numbers) < 2} == SAME.get(name, set())
+
+
+TENTH = "return F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=0, reduction='sum') / 10"
+CONSTANTS = {
+    "mean_loss": TENTH,
+    "repair_5": TENTH,
+    "greedy_words": "return SOLUTION(step, state, 6)",
+    "repair_8": "return SOLUTION(step, state, 6)",
+    "tfidf_cosine": "return SOLUTION(words, reference, in_pictures, 1000)",
+    "own_words": """
+        words = truth.clone()
+        for i in range(12):
+            if coins[i] >= ratio:
+                words[i] = scores[i].argmax()
+        return words""",
+    "attend": """
+        parts = [SOLUTION(query[b : b + 1], keys[b : b + 1], regions[b : b + 1], v) for b in range(3)]
+        return torch.cat([context for context, _ in parts]), torch.cat([weights for _, weights in parts])""",
+    "decoder_step": """
+        rows = [SOLUTION(parts, words[[b]], tuple(s[[b]] for s in state), regions[[b]]) for b in range(3)]
+        states = tuple(torch.cat([row[1][k] for row in rows]) for k in range(4))
+        return torch.cat([row[0] for row in rows]), states, torch.cat([row[2] for row in rows])""",
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_the_size_of_one_example_is_not_right_for_all(name):
+    assert [check(a_function(name, CONSTANTS[name]), seed).state for seed in range(3)] == ["wrong"] * 3

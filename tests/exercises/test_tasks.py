@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from exercises import check, check_bug, symptom
 from exercises.checking import BUGS, TASKS
+from exercises.decoder import Parts
 from exercises.decoding import FIRST_STATE, Table, beam_cases
-from exercises.models import Parts
 from exercises.running import run
 from exercises.tasks import END, NOTEBOOKS, START, Dice
 from model import AdditiveAttention, SpatialDecoder
