@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from exercises import decoder, decoding, evaluation, models, pictures, training, words
+from exercises import decoder, decoding, evaluation, models, pictures, pointing, training, words
 from exercises.bugs import learning, seeing, speaking
 from exercises.compare import difference, malformed, short
 from exercises.running import Outcome, run
@@ -25,7 +25,7 @@ SIGNS: Mapping[str, str] = {"unwritten": "○", "right": "✓", "wrong": "✗"}
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for module in (pictures, words, models, decoder, training, decoding, evaluation)
+    for module in (pictures, words, models, decoder, training, decoding, evaluation, pointing)
     for task in tasks_in(vars(module))
 }
 BUGS: dict[int, Bug] = {
@@ -176,22 +176,24 @@ def _observed(task: Task, case: tuple[Any, ...], value: Any) -> str | None:
 
 
 def _recognise(task: Task, cases: list[tuple[Any, ...]], outcomes: list[Outcome], place: int) -> Trap | None:
-    """The mistake that gives what the student's function gives, at the first wrong case and at most others."""
+    """The mistake that gives what the student's function gives, at the first wrong case and at all others.
 
-    def agreement(trap: Trap) -> list[bool]:
-        return [_alike(run(trap.wrong, case), outcome) for case, outcome in zip(cases, outcomes, strict=True)]
+    At the others it need not crash where the function does: that is a second mistake beside the first.
+    """
 
-    agreements = [(trap, agreement(trap)) for trap in task.traps]
-    fitting = [(trap, agrees) for trap, agrees in agreements if agrees[place]]
-    return max(fitting, key=lambda pair: sum(pair[1]), default=(None,))[0]
+    def agrees(trap: Trap, at: int) -> bool:
+        mistake, outcome = run(trap.wrong, cases[at]), outcomes[at]
+        return _alike(mistake, outcome) or (at != place and bool(outcome.crash) and not mistake.crash)
+
+    order = [place, *(at for at in range(len(cases)) if at != place)]  # most traps differ at the first
+    return next((trap for trap in task.traps if all(agrees(trap, at) for at in order)), None)
 
 
 def _alike(mistake: Outcome, outcome: Outcome) -> bool:
-    """The same result, or the same exception; of shapes or indices that don't fit, the same ones, in any order."""
+    """The same result, or the same exception with the same words, shapes and indices, in whatever order they stand."""
     if mistake.error or outcome.error:
-        sizes = [sorted(crashed.crash.rpartition("Error: ")[2].split()) for crashed in (mistake, outcome)]
-        about_sizes = mistake.error in (RuntimeError, IndexError)
-        return mistake.error is outcome.error and (sizes[0] == sizes[1] or not about_sizes)
+        words = [sorted(crashed.message.split()) for crashed in (mistake, outcome)]
+        return mistake.error is outcome.error and (words[0] == words[1] or mistake.error is ZeroDivisionError)
     return difference(outcome.value, mistake.value) is None
 
 

@@ -124,7 +124,7 @@ def weighted_mean(query, keys, regions, v):
     return context / regions.shape[1], weights
 
 
-@attend.trap("the tanh is missing: without it the query moves all scores alike, and the weights don't depend on it")
+@attend.trap("the weights don't depend on the query: without the tanh of keys + query it moves all scores alike")
 def no_tanh(query, keys, regions, v):
     weights = ((keys + query.unsqueeze(1)) @ v).softmax(-1)
     return (weights.unsqueeze(-1) * regions).sum(1), weights
@@ -147,9 +147,9 @@ def weights_first(query, keys, regions, v):
     return attend.solution(query, keys, regions, v)[::-1]
 
 
-@attend.trap("the tanh is of the sum of key and query: the sum of two tanh is something else")
-def two_tanh(query, keys, regions, v):
-    weights = ((torch.tanh(keys) + torch.tanh(query).unsqueeze(1)) @ v).softmax(-1)
+@attend.trap("the weights don't depend on the query: it belongs inside the tanh, tanh(keys + query)")
+def query_outside(query, keys, regions, v):
+    weights = (torch.tanh(keys) @ v).softmax(-1)  # the same with tanh(query) @ v added to all scores of a picture
     return (weights.unsqueeze(-1) * regions).sum(1), weights
 
 

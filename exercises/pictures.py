@@ -166,6 +166,11 @@ def divided_by_mentions(a, b):
     return len(set(a) & set(b)) / len(a) if a else 0.0
 
 
+@named_again.trap("this is the share of a's things that b does *not* name")
+def not_named(a, b):
+    return len(set(a) - set(b)) / len(set(a)) if a else 0.0
+
+
 @named_again.trap("divide by what *a* names: this divides by what b names")
 def share_of_b(a, b):
     return len(set(a) & set(b)) / len(set(b))

@@ -40,6 +40,7 @@ class Outcome:
     unwritten: bool = False
     crash: str = ""  # the sentence, with the line
     error: type[BaseException] | None = None
+    message: str = ""  # what the exception says
     changed: str = ""  # the sentence that names the input that is no longer as it was
 
     @property
@@ -68,7 +69,7 @@ def run(
     except BaseException as error:
         if _of_the_stub(error, whose or function) and is_stub(whose or function):
             return Outcome(unwritten=True)
-        return Outcome(crash=_sentence(error, whose or function, seconds), error=type(error))
+        return Outcome(crash=_sentence(error, whose or function, seconds), error=type(error), message=_message(error))
     if value is Ellipsis or (value is None and is_stub(function)):
         return Outcome(unwritten=True)
     return Outcome(value, changed=_changed(function, given, arguments))
@@ -169,12 +170,16 @@ def _sentence(error: BaseException, function: Callable[..., Any], seconds: float
         return f"{line}: interrupted; is there a loop that never ends?"
     if _of_the_stub(error, function):
         return f"{line}: the stub's `raise` is still there; take it away once your own lines are written"
-    try:
-        message = (str(error).splitlines() or [""])[0][:160]
-    except Exception:
-        message = ""
+    message = _message(error)
     ask = ": is there a `...` still to write?" if "ellipsis" in message else ""  # so Python calls it
     return f"{line}: {type(error).__name__}" + (f": {message}" if message else "") + ask
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return (str(error).splitlines() or [""])[0][:160]
+    except Exception:
+        return ""
 
 
 def _changed(function: Callable[..., Any], after: tuple[Any, ...], before: tuple[Any, ...]) -> str:

@@ -153,14 +153,19 @@ def reversed_coin(truth, scores, coins, ratio):
     return torch.where(coins < ratio, scores.argmax(-1), truth)
 
 
-@own_words.trap("one coin decides for the whole batch: there is a coin for each word")
-def one_coin(truth, scores, coins, ratio):
-    return truth if coins[0] < ratio else scores.argmax(-1)
-
-
 @own_words.trap("always the true words: that is teacher forcing, whatever the coins say")
 def always_true(truth, scores, coins, ratio):
     return truth.clone()
+
+
+@own_words.trap("always the model's own words: the true ones belong where the coin is below the ratio")
+def always_own(truth, scores, coins, ratio):
+    return scores.argmax(-1)
+
+
+@own_words.trap("one decision for the whole batch: each word has a coin of its own")
+def one_coin(truth, scores, coins, ratio):
+    return truth if coins[0] < ratio else scores.argmax(-1)
 
 
 @own_words.trap("the model's own word is the one with the *largest* score")
@@ -181,3 +186,12 @@ def one_word_for_all(truth, scores, coins, ratio):
 @own_words.trap("*below* the ratio, not at it: with a ratio of 0 no word is a true one, even where the coin is 0")
 def at_the_ratio(truth, scores, coins, ratio):
     return torch.where(coins <= ratio, truth, scores.argmax(-1))
+
+
+@own_words.observe
+def one_decision(arguments, words):
+    truth, scores, coins, ratio = arguments
+    mixed = (coins < ratio).any() and (coins >= ratio).any()
+    if mixed and (torch.equal(words, truth) or torch.equal(words, scores.argmax(-1))):
+        return one_coin.sentence
+    return None

@@ -169,3 +169,56 @@ CONSTANTS = {
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_the_size_of_one_example_is_not_right_for_all(name):
     assert [check(a_function(name, CONSTANTS[name]), seed).state for seed in range(3)] == ["wrong"] * 3
+
+
+HEIGHT_ONLY = """
+    s, h = math.isqrt(weights.shape[1]), len(mask)
+    p = weights.argmax(1)
+    return mask[((p // s + 0.5) * h / s).long(), ((p % s + 0.5) * h / s).long()]"""
+FALSE = [  # what a mistake that is not made would say
+    ("own_words", "one decision", "return scores.argmax(-1)"),
+    ("own_words", "always the true words", "return truth if coins.mean() < ratio else scores.argmax(-1)"),
+    ("named_again", "either of them names", "return len(set(a) - set(b)) / len(set(a))"),
+    ("peak_hits", "upper left corner", HEIGHT_ONLY),
+    (
+        "lstm_step",
+        "cuts the captions of the batch",
+        "i, f, g, o = gates.split(4, dim=-1)\nreturn SOLUTION(torch.cat([i, f, g, o], -1), c)",
+    ),
+    ("lstm_step", "cuts the captions of the batch", "h, c = gates.chunk(4, -1)\nreturn h, c"),
+]
+
+
+@pytest.mark.parametrize(("name", "sentence", "body"), FALSE, ids=[f"{name}, {said}" for name, said, _ in FALSE])
+def test_a_mistake_that_was_not_made_is_not_named(name, sentence, body):
+    """Whoever gives the same in one case by chance, or crashes with an exception of the same kind, made another."""
+    for seed in range(20):
+        result = check(a_function(name, body), seed)
+        assert result.state == "wrong" and sentence not in result.sentence, result
+
+
+TRUE = [
+    ("own_words", "always the model's own words", "return scores.argmax(-1)"),
+    ("own_words", "one decision for the whole batch", "return truth if coins.mean() < ratio else scores.argmax(-1)"),
+    ("own_words", "one decision for the whole batch", "return truth if coins[-1] < ratio else scores.argmax(-1)"),
+    ("named_again", "that b does *not* name", "return len(set(a) - set(b)) / len(set(a))"),
+    ("named_again", "that b does *not* name", "return len(set(a) - set(b)) / len(set(a)) if a else 0"),
+    ("peak_hits", "the height is taken for both", HEIGHT_ONLY),
+    *(
+        ("attend", sentence, f"w = ({scores}).softmax(-1)\nreturn torch.einsum('br,bre->be', w, regions), w")
+        for sentence, scores in {
+            "query: it belongs inside the tanh": "keys.tanh() @ v",
+            "query: it belongs inside the tanh, tanh(keys + query)": "(keys.tanh() + query.tanh()[:, None]) @ v",
+            "query: without the tanh of keys + query": "keys @ v",
+            "query: without the tanh of keys + query it moves": "(keys + query[:, None]) @ v",
+        }.items()
+    ),
+    ("lstm_step", "`h, c = gates.chunk(4, -1)`: ValueError: too many values to unpack", "h, c = gates.chunk(4, -1)"),
+]
+
+
+@pytest.mark.parametrize(("name", "sentence", "body"), TRUE, ids=[f"{name}, {said}" for name, said, _ in TRUE])
+def test_a_mistake_is_named(name, sentence, body):
+    for seed in range(20):
+        result = check(a_function(name, body), seed)
+        assert result.state == "wrong" and sentence in result.sentence, result

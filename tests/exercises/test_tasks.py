@@ -205,7 +205,7 @@ WRONG = {
             def own_words(truth, scores, coins, ratio):
                 own = scores.argmax(1)
                 return torch.where(coins < ratio, own, truth)""",
-        "there is a coin for each word": """
+        "each word has a coin of its own": """
             def own_words(truth, scores, coins, ratio):
                 if coins[0].item() < ratio: return truth
                 return scores.argmax(1)""",
