@@ -21,11 +21,24 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 YOUR_TURN = "your turn"  # what the NotImplementedError of a stub says
 SECONDS = 5.0  # for one call on a small input, where nothing else is said
+
+
+SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "torch.set_grad_enabled": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch.set_default_dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch.set_default_device": (
+        torch.get_default_device,
+        lambda device: torch.set_default_device(None if device == torch.device("cpu") else device),
+    ),
+    "torch.set_num_threads": (torch.get_num_threads, torch.set_num_threads),
+    "np.seterr": (np.geterr, lambda errors: np.seterr(**errors)),
+}
 
 
 class OutOfTime(BaseException):
@@ -64,7 +77,7 @@ def run(
     given = copy.deepcopy(arguments)
     seconds = SECONDS if seconds is None else seconds
     try:
-        with randomness(seed), time_limit(seconds):
+        with settings() as altered, randomness(seed), time_limit(seconds):
             value = function(*given)
     except BaseException as error:
         if _of_the_stub(error, whose or function) and is_stub(whose or function):
@@ -72,20 +85,42 @@ def run(
         return Outcome(crash=_sentence(error, whose or function, seconds), error=type(error), message=_message(error))
     if value is Ellipsis or (value is None and is_stub(function)):
         return Outcome(unwritten=True)
-    return Outcome(value, changed=_changed(function, given, arguments))
+    return Outcome(value, changed=_changed(function, given, arguments) or "".join(altered[:1]))
+
+
+@contextmanager
+def settings() -> Iterator[list[str]]:
+    """Settings of torch and NumPy are afterwards as before; the list then has a sentence for each that was altered.
+
+    Inside, memory that torch has not written yet is filled with numbers that nobody would take for zeros.
+    """
+    altered: list[str] = []
+    now = {name: get() for name, (get, _) in SETTINGS.items()}
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports the compiler
+    try:
+        yield altered
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        for name, (get, put) in SETTINGS.items():
+            if get() != now[name]:
+                put(now[name])
+                altered.append(f"your function leaves {name} altered for all that follows: put it back, or do without")
 
 
 @contextmanager
 def randomness(seed: int) -> Iterator[None]:
-    """Random numbers of torch and Python from this seed inside the block; afterwards they go on as before."""
-    before = random.getstate()
+    """Random numbers of torch, NumPy and Python from this seed inside; afterwards they go on as before."""
+    before, numpys = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed keeps the whole stack, for a GPU's sake
         random.seed(seed)
+        np.random.seed(seed)
         try:
             yield
         finally:
             random.setstate(before)
+            np.random.set_state(numpys)
 
 
 @contextmanager

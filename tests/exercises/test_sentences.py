@@ -222,3 +222,59 @@ def test_a_mistake_is_named(name, sentence, body):
     for seed in range(20):
         result = check(a_function(name, body), seed)
         assert result.state == "wrong" and sentence in result.sentence, result
+
+
+EMPTY = {
+    "padded": """
+        captions = sorted(captions, key=len)[::-1]
+        ids = torch.empty(len(captions), len(captions[0]), dtype=torch.long)
+        for row, caption in zip(ids, captions, strict=True):
+            row[: len(caption)] = torch.tensor(caption)
+        return ids, torch.tensor([len(caption) - 1 for caption in captions])""",
+    "repair_5": """
+        mean = torch.empty(())
+        for row, target in zip(scores.flatten(0, 1).log_softmax(-1), targets.flatten()):
+            if target > 0:
+                mean -= row[target] / (targets > 0).sum()
+        return mean""",
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_memory_that_was_not_written_is_no_zeros_by_chance(name):
+    for _ in range(5):
+        assert check(a_function(name, EMPTY[name])).state == "wrong"
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+SETTINGS = {
+    "torch.set_grad_enabled": ("repair_2", "torch.set_grad_enabled(False)\nreturn SOLUTION(network, images)"),
+    "torch.set_default_dtype": ("lstm_step", "torch.set_default_dtype(torch.float64)\nreturn SOLUTION(gates, c)"),
+    "torch.set_default_device": ("lstm_step", "torch.set_default_device('meta')\nreturn SOLUTION(gates, c)"),
+    "np.seterr": ("mask_of_runs", "np.seterr(all='raise')\nreturn SOLUTION(runs, height, width)"),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_that_is_altered_is_said_and_put_back(setting):
+    name, body = SETTINGS[setting]
+    before = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device(), np.geterr()
+    result = check(a_function(name, body))
+    assert (result.state, result.sentence) == (
+        "wrong",
+        f"your function leaves {setting} altered for all that follows: put it back, or do without",
+    )
+    assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device(), np.geterr()) == before
+
+
+def test_a_setting_for_a_block_of_its_own_is_right():
+    body = "with torch.no_grad(), np.errstate(all='raise'):\n    return SOLUTION(gates, c)"
+    assert check(a_function("lstm_step", body)).state == "right"
+
+
+def test_numpys_random_numbers_go_on_as_before():
+    np.random.seed(1)
+    expected = np.random.rand()
+    np.random.seed(1)
+    check(a_function("lstm_step", "np.random.seed(7)\nreturn SOLUTION(gates, c)"))
+    assert np.random.rand() == expected
