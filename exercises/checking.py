@@ -128,8 +128,8 @@ def examine(task: Task, function: Any, seed: int) -> Result:
     if fault and (trap := _recognise(task, cases, outcomes, place)):
         crash = outcomes[place].crash
         return Result(task.name, "wrong", f"{crash}: {trap.sentence}" if crash else trap.sentence)
-    changed = next(filter(None, (outcome.changed for outcome in outcomes)), "")
-    if changed and not outcomes[place].crash:
+    seen = outcomes[: place + 1] if fault else outcomes
+    if changed := next(filter(None, (outcome.changed for outcome in seen)), ""):
         return Result(task.name, "wrong", changed)
     if fault:
         if task.unique and _fault(task, cases[place], run(function, cases[place], seed=1), expected[place]) != fault:
@@ -190,11 +190,17 @@ def _recognise(task: Task, cases: list[tuple[Any, ...]], outcomes: list[Outcome]
 
 
 def _alike(mistake: Outcome, outcome: Outcome) -> bool:
-    """The same result, or the same exception with the same words, shapes and indices, in whatever order they stand."""
+    """The same result, or the same exception with the same words, shapes and indices."""
     if mistake.error or outcome.error:
-        words = [sorted(crashed.message.split()) for crashed in (mistake, outcome)]
-        return mistake.error is outcome.error and (words[0] == words[1] or mistake.error is ZeroDivisionError)
+        said = [_in_either_order(crashed.message) for crashed in (mistake, outcome)]
+        return mistake.error is outcome.error and (said[0] == said[1] or mistake.error is ZeroDivisionError)
     return difference(outcome.value, mistake.value) is None
+
+
+def _in_either_order(message: str) -> list[str]:
+    """The words of a message; sorted if two tensors don't fit, as a * b and b * a are the same mistake."""
+    words = message.split()
+    return sorted(words) if "size of tensor a" in message else words
 
 
 def _with_inputs(task: Task, case: tuple[Any, ...], sentence: str) -> str:

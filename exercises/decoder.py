@@ -48,7 +48,7 @@ def random_parts(dice: Dice, *, vocabulary: int = 9, hidden: int = 4, region: in
 def step_cases(dice: Dice) -> list[tuple]:
     """A random decoder, words, the states of its two LSTMs, and regions."""
     cases = []
-    for rows, regions, size, hidden, vocabulary in ((3, 6, 5, 4, 9), (4, 7, 6, 3, 12)):
+    for rows, regions, size, hidden, vocabulary in ((3, 6, 5, 4, 9), (4, 7, 6, 3, 12), (1, 5, 4, 6, 8)):
         parts = random_parts(dice, vocabulary=vocabulary, hidden=hidden, region=size)
         words = torch.randint(vocabulary, (rows,), generator=dice.generator)
         cases.append(

@@ -14,8 +14,8 @@ NOTEBOOK = "3_Inference"
 
 
 def reference_cases(dice: Dice) -> list[tuple]:
-    """Captions and references: "the the the" of BLEU's paper, pairs of words, one shorter than n; last, a word from
-    each reference."""
+    """Captions and references: "the the the" of BLEU's paper, pairs of words, one shorter than n; a word from
+    each reference; last, words that other words begin or end with."""
     noun, other = dice.sample(["cat", "dog", "boat", "kite"], 2)
     told = [f"the {noun} is on the mat".split(), f"there is the {other} on a mat".split()]
     return [
@@ -25,6 +25,7 @@ def reference_cases(dice: Dice) -> list[tuple]:
         (f"there is a {other}".split(), [*told, f"a {other}".split()], 1),
         (["the"], told, 2),
         ([noun, other], [[noun], [other]], 1),
+        (["he", "is", "at", "it"], [["the", "cat", "is", "fat"], ["it", "is", "the", "mat"]], 1),
     ]
 
 
@@ -114,7 +115,8 @@ def mean_over_lengths(words, references, n):
 
 def rarity_cases(dice: Dice) -> list[tuple]:
     """Captions that share frequent or rare words; the second has a word in no picture, the third share nothing, the
-    fourth have no weight, the last say a shared rare word twice."""
+    fourth have no weight, the fifth say a shared rare word twice; last, a word within others,
+    and counts that have a 0 for whatever they lack."""
     words = str.split
     in_pictures = {"a": 1000, "dog": dice.randint(80, 120), "kite": dice.randint(3, 9), "red": 200, "the": 900}
     return [
@@ -123,6 +125,7 @@ def rarity_cases(dice: Dice) -> list[tuple]:
         (["a", "dog"], ["kite"], in_pictures | {"near": 7}, 1000),
         (["a"], ["a"], in_pictures, 1000),
         (words("a kite red kite"), words("the red kite"), in_pictures, 5000),
+        (words("an ear near"), words("a shear near the"), Counter(in_pictures | {"near": 9, "ear": 2}), 2000),
     ]
 
 

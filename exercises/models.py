@@ -9,8 +9,10 @@ from exercises.tasks import Dice, task
 
 # ---------------------------------------------------------------------------------------------------------- lstm_step
 def gate_cases(dice: Dice) -> list[tuple]:
-    """Gates before their sigmoid and tanh, and memories, of three sizes."""
-    return [(2 * dice.normals(rows, 4 * size), dice.normals(rows, size)) for rows, size in ((3, 5), (2, 3), (5, 2))]
+    """Gates before their sigmoid and tanh, and memories; the second gates require gradients, as a layer's do."""
+    cases = [(2 * dice.normals(rows, 4 * size), dice.normals(rows, size)) for rows, size in ((3, 5), (2, 3), (5, 2))]
+    cases[1][0].requires_grad_()
+    return cases
 
 
 @task(

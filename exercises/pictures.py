@@ -133,7 +133,7 @@ def wrong_share(arguments, parts):
 
 
 def name_cases(dice: Dice) -> list[tuple]:
-    """Pairs of lists with common names and repeats; the last first list is empty."""
+    """Pairs of lists with common names and repeats; a name within another; then an empty list."""
     names = ["dog", "cat", "kite", "ball", "boat", "tree", "clock"]
     cases: list[tuple] = []
     while len(cases) < 4:
@@ -141,7 +141,7 @@ def name_cases(dice: Dice) -> list[tuple]:
         common = [name for name in a if name in b]
         if 0 < len(common) < len(a):
             cases.append((a + 5 * common[:1], b))
-    return [*cases, ([], ["dog"])]
+    return [*cases, (["dog", "cat"], ["hot dog", "cat", "tree"]), (["dog"], []), ([], ["dog"])]
 
 
 @task(NOTEBOOK, points=1, goal="What share of the things that a names does b name, too?", cases=name_cases)

@@ -21,7 +21,7 @@ def look_cases(dice: Dice) -> list[tuple]:
     return [
         ((2 * peaks + dice.uniforms(16, 16)).softmax(-1), rectangle),
         (dice.uniforms(16, 16).softmax(-1), dice.uniforms(48, 64) < 0.5),
-        (dice.uniforms(12, 9).softmax(-1), dice.uniforms(60, 30) < 0.5),
+        (dice.uniforms(12, 9).softmax(-1), (dice.uniforms(30, 60) < 0.5).T),
     ]
 
 

@@ -20,7 +20,7 @@ def target_cases(dice: Dice) -> list[tuple]:
     cases = []
     for lengths, vocabulary in (((5, 3, 2), 8), ((6, 4, 2, 1), 11)):
         shape = len(lengths), lengths[0]
-        targets = torch.randint(1, vocabulary, shape, generator=dice.generator)
+        targets = torch.randint(1, vocabulary, (shape[0], shape[1] + 1), generator=dice.generator)[:, 1:]  # no <start>
         for row, length in zip(targets, lengths, strict=True):
             row[length:] = PAD
         cases.append((2 * dice.normals(*shape, vocabulary), targets))

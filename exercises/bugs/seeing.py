@@ -12,7 +12,7 @@ import random
 import torch
 from torch import nn
 
-from exercises.pictures import caption_cases, leaks, lost_or_doubled, split_by_picture, wrong_share
+from exercises.pictures import caption_cases, leaks, lists_exchanged, lost_or_doubled, split_by_picture, wrong_share
 from exercises.tasks import Dice, bug
 
 # ------------------------------------------------------------------------------------------------ 1: a split by caption
@@ -31,7 +31,7 @@ def random_split(captions, share):
     return captions[n:], captions[:n]
 
 
-repair_1.observations += [lost_or_doubled, leaks, wrong_share]
+repair_1.observations += [lost_or_doubled, leaks, lists_exchanged, wrong_share]
 
 
 @repair_1.symptom_of("the share of the held-out captions whose picture is also in training")

@@ -169,7 +169,8 @@ def captions_given(function):
 
 
 def known_cases(dice: Dice) -> list[tuple]:
-    """A caption's ids, a reference's words, a vocabulary that does not know all of them; the last repeats a word."""
+    """A caption's ids, a reference's words, a vocabulary that does not know all of them; one repeats a word, the
+    last has words within words."""
     known = dice.sample([word for word in WORDS if word not in ("kite", "two")], 6)
     words = ["<pad>", "<start>", "<end>", "<unk>", *known]
     return [
@@ -177,6 +178,7 @@ def known_cases(dice: Dice) -> list[tuple]:
         ([UNK, UNK], ["kite", "two", known[3]], words[:-1]),
         ([4, 6, 5], [known[0], known[2], known[4], known[5]], words),
         ([4, 4, 4, 5, 6], [known[0], known[1], known[0], known[3]], words),
+        ([4, 5, 6], ["the", "cat", "is", "here"], [*words[:4], "he", "is", "at"]),
     ]
 
 

@@ -1,33 +1,11 @@
 """What a student is told is true of the code that he wrote, however he wrote it."""
 
-import inspect
-import linecache
-import math
-import textwrap
-from collections import Counter, defaultdict
-
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from students import a_function
 
 from exercises import check, symptom
-from exercises.checking import BUGS, TASKS
-from exercises.decoder import Parts
-from exercises.tasks import Dice
-
-ALL = TASKS | {bug.name: bug for bug in BUGS.values()}
-
-
-def a_function(name, body):
-    """A student's function of this name, written in a cell."""
-    task = ALL[name]
-    source = f"def {name}{task.parameters}:\n" + textwrap.indent(textwrap.dedent(body).strip(), "    ")
-    names = {"torch": torch, "F": F, "np": np, "math": math, "Counter": Counter, "SOLUTION": task.solution}
-    linecache.cache["<a cell>"] = (len(source), None, source.splitlines(keepends=True), "<a cell>")
-    exec(compile(source, "<a cell>", "exec"), names)
-    return names[name]
-
 
 CHANGES = {
     "ids_of": ("words", """
@@ -113,64 +91,6 @@ def test_a_symptom_cannot_be_measured_of_what_is_to_be_written_or_crashes_and_sa
     assert crashed.startswith("line 2 of your function, `return regions.argsort(1).softmax(1)`: NotImplementedError")
 
 
-SAME = {  # what is alike in all cases: pictures have three colours, a decoder's state has four parts
-    "repair_2": {"images dimension 1"},
-    "decoder_step": {"state length"},
-}
-
-
-def sizes(name, value):
-    """What of an argument is a size or a number, by name."""
-    if isinstance(value, torch.Tensor):
-        return {f"{name} dimension {d}": size for d, size in enumerate(value.shape)}
-    if isinstance(value, int | float):
-        return {name: value}
-    return {f"{name} length": len(value)} if isinstance(value, str | list | dict | tuple) else {}
-
-
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("seed", range(5))
-def test_no_size_and_no_number_is_the_same_in_all_cases_of_a_task(name, seed):
-    """So that a constant in place of what is given is never right."""
-    task = ALL[name]
-    arguments = list(inspect.signature(task.solution).parameters)
-    found = defaultdict(set)
-    for case in task.cases(Dice(seed)):
-        for argument, value in zip(arguments, case, strict=True):
-            if not isinstance(value, Parts):
-                for size, number in sizes(argument, value).items():
-                    found[size].add(number)
-    assert {size for size, numbers in found.items() if len(numbers) < 2} == SAME.get(name, set())
-
-
-TENTH = "return F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=0, reduction='sum') / 10"
-CONSTANTS = {
-    "mean_loss": TENTH,
-    "repair_5": TENTH,
-    "greedy_words": "return SOLUTION(step, state, 6)",
-    "repair_8": "return SOLUTION(step, state, 6)",
-    "tfidf_cosine": "return SOLUTION(words, reference, in_pictures, 1000)",
-    "own_words": """
-        words = truth.clone()
-        for i in range(12):
-            if coins[i] >= ratio:
-                words[i] = scores[i].argmax()
-        return words""",
-    "attend": """
-        parts = [SOLUTION(query[b : b + 1], keys[b : b + 1], regions[b : b + 1], v) for b in range(3)]
-        return torch.cat([context for context, _ in parts]), torch.cat([weights for _, weights in parts])""",
-    "decoder_step": """
-        rows = [SOLUTION(parts, words[[b]], tuple(s[[b]] for s in state), regions[[b]]) for b in range(3)]
-        states = tuple(torch.cat([row[1][k] for row in rows]) for k in range(4))
-        return torch.cat([row[0] for row in rows]), states, torch.cat([row[2] for row in rows])""",
-}
-
-
-@pytest.mark.parametrize("name", CONSTANTS)
-def test_the_size_of_one_example_is_not_right_for_all(name):
-    assert [check(a_function(name, CONSTANTS[name]), seed).state for seed in range(3)] == ["wrong"] * 3
-
-
 HEIGHT_ONLY = """
     s, h = math.isqrt(weights.shape[1]), len(mask)
     p = weights.argmax(1)
@@ -224,29 +144,6 @@ def test_a_mistake_is_named(name, sentence, body):
         assert result.state == "wrong" and sentence in result.sentence, result
 
 
-EMPTY = {
-    "padded": """
-        captions = sorted(captions, key=len)[::-1]
-        ids = torch.empty(len(captions), len(captions[0]), dtype=torch.long)
-        for row, caption in zip(ids, captions, strict=True):
-            row[: len(caption)] = torch.tensor(caption)
-        return ids, torch.tensor([len(caption) - 1 for caption in captions])""",
-    "repair_5": """
-        mean = torch.empty(())
-        for row, target in zip(scores.flatten(0, 1).log_softmax(-1), targets.flatten()):
-            if target > 0:
-                mean -= row[target] / (targets > 0).sum()
-        return mean""",
-}
-
-
-@pytest.mark.parametrize("name", EMPTY)
-def test_memory_that_was_not_written_is_no_zeros_by_chance(name):
-    for _ in range(5):
-        assert check(a_function(name, EMPTY[name])).state == "wrong"
-    assert not torch.are_deterministic_algorithms_enabled()
-
-
 SETTINGS = {
     "torch.set_grad_enabled": ("repair_2", "torch.set_grad_enabled(False)\nreturn SOLUTION(network, images)"),
     "torch.set_default_dtype": ("lstm_step", "torch.set_default_dtype(torch.float64)\nreturn SOLUTION(gates, c)"),
@@ -278,3 +175,53 @@ def test_numpys_random_numbers_go_on_as_before():
     np.random.seed(1)
     check(a_function("lstm_step", "np.random.seed(7)\nreturn SOLUTION(gates, c)"))
     assert np.random.rand() == expected
+
+
+ROWS = {
+    "zeros": "ids = torch.zeros(len(captions), len(captions[0]), dtype=torch.long)\n",
+    "longest": "ids = torch.zeros(len(captions), max(map(len, captions)), dtype=torch.long)\n",
+    "whole": "for row, caption in zip(ids, captions):\n    row[:] = torch.tensor(caption)\n",
+    "row": "for row, caption in zip(ids, captions):\n    row[: len(caption)] = torch.tensor(caption)\n",
+    "word": "for i, row in enumerate(captions):\n    for j, word in enumerate(row):\n        ids[i, j] = word\n",
+    "more": "ids = [caption + [0] * (len(captions[0]) - len(caption)) for caption in captions]\n",
+    "stack": "ids = torch.stack([torch.tensor(row) for row in ids])\n",
+    "tensor": "ids = torch.tensor(ids)\n",
+    "as they are": "ids = captions\n",
+}
+
+
+@pytest.mark.parametrize("key", ["", "captions, key=len", "captions", "captions, key=len, reverse=True"])
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (("longest", "whole"), "a caption fills only the beginning of its row"),
+        (("as they are", "tensor"), "rows of different lengths make no tensor"),
+        (("as they are", "stack"), "rows of different lengths make no tensor"),
+        (("zeros", "row"), "a row is too short for its caption"),
+        (("zeros", "word"), "a row is too short for its caption"),
+        (("more", "stack"), "rows of different lengths make no tensor"),
+        (("more", "tensor"), "rows of different lengths make no tensor"),
+    ],
+)
+def test_rows_of_a_wrong_length_are_named(lines, sentence, key):
+    order = f"captions = sorted({key})\n" if key else ""
+    body = order + "".join(ROWS[line] for line in lines) + "return ids, torch.tensor([len(c) - 1 for c in captions])"
+    for seed in range(5):
+        result = check(a_function("padded", body), seed)
+        right = "reverse" in key and lines[0] in ("zeros", "more")
+        assert result.state == "right" if right else sentence in result.sentence
+
+
+def test_the_tip_for_a_state_that_is_a_tensor_works():
+    stacked = "scores, state, weights = SOLUTION(parts, words, state, regions)\nreturn scores, {}, weights"
+    tip = "new state should be a tuple, yours is a tensor; tuple(...) makes one of it"
+    assert check(a_function("decoder_step", stacked.format("torch.stack(state)"))).sentence == tip
+    assert check(a_function("decoder_step", stacked.format("tuple(torch.stack(state))"))).state == "right"
+    assert "makes one" not in check(a_function("decoder_step", stacked.format("torch.stack(state, 1)"))).sentence
+
+
+@pytest.mark.parametrize("name", ["split_by_picture", "repair_1"])
+def test_two_tuples_are_two_lists_and_exchanged_they_are_named(name):
+    assert check(a_function(name, "return tuple(map(tuple, SOLUTION(captions, share)))")).state == "right"
+    exchanged = check(a_function(name, "return SOLUTION(captions, share)[::-1]"))
+    assert exchanged.sentence.startswith("the two lists are exchanged")
