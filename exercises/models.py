@@ -71,6 +71,12 @@ def no_sigmoid(gates, c):
     return o * torch.tanh(c), c
 
 
+@lstm_step.trap("the candidate g goes through a sigmoid and then a tanh: it needs the tanh alone")
+def candidate_twice(gates, c):
+    i, f, g, o = gates.chunk(4, dim=-1)
+    return lstm_step.solution(torch.cat([i, f, torch.sigmoid(g), o], -1), c)
+
+
 @lstm_step.trap("this cuts the captions of the batch into four: cut along the last dimension")
 def cut_rows(gates, c):
     i, f, g, o = gates.chunk(4)
@@ -142,6 +148,11 @@ def no_softmax(query, keys, regions, v):
 def sum_of_keys(query, keys, regions, v):
     weights = _scores(query, keys, v).softmax(-1)
     return (weights.unsqueeze(-1) * keys).sum(1), weights
+
+
+@attend.trap("v is missing: a score is v . tanh(key + query), not the plain sum of what the tanh gives")
+def v_unused(query, keys, regions, v):
+    return attend.solution(query, keys, regions, torch.ones_like(v))
 
 
 @attend.trap("the two results are exchanged: the context comes first, then the weights")

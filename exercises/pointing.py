@@ -20,8 +20,8 @@ def look_cases(dice: Dice) -> list[tuple]:
     rectangle[:20, :40] = True
     return [
         ((2 * peaks + dice.uniforms(16, 16)).softmax(-1), rectangle),
-        (dice.uniforms(16, 16).softmax(-1), dice.uniforms(48, 64) < 0.5),
-        (dice.uniforms(12, 9).softmax(-1), (dice.uniforms(30, 60) < 0.5).T),
+        (dice.uniforms(9, 16).softmax(-1), dice.uniforms(48, 64) < 0.5),
+        (dice.uniforms(20, 9).softmax(-1), (dice.uniforms(30, 60) < 0.5).T),
     ]
 
 

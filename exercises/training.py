@@ -70,6 +70,16 @@ def no_softmax(scores, targets):
     return -scores.gather(-1, targets.unsqueeze(-1)).squeeze(-1)[targets != PAD].mean()
 
 
+@mean_loss.trap("the softmax is taken twice: cross_entropy takes it itself, of the scores as they are")
+def softmax_twice(scores, targets):
+    return mean_loss.solution(scores.softmax(-1), targets)
+
+
+@mean_loss.trap("this is the perplexity, e to the mean loss: return the mean itself")
+def with_exponential(scores, targets):
+    return mean_loss.solution(scores, targets).exp()
+
+
 @mean_loss.trap("this softmax is over the places of a caption: it is over the words, the last dimension")
 def softmax_over_places(scores, targets):
     logprobs = scores.log_softmax(dim=1)
@@ -121,6 +131,11 @@ def no_exponential(losses, tokens):
     return math.log(split_perplexity.solution(losses, tokens))
 
 
+@split_perplexity.trap("the losses are natural logarithms: their base is e, not 2")
+def base_two(losses, tokens):
+    return 2 ** math.log(split_perplexity.solution(losses, tokens))
+
+
 @split_perplexity.trap("the losses are means already: the sum needs each one times its tokens")
 def sum_of_means(losses, tokens):
     return math.exp(sum(losses) / sum(tokens))
@@ -151,6 +166,11 @@ def own_words(truth, scores, coins, ratio):
 @own_words.trap("the coin is reversed: with a ratio of 1 all words should be true ones")
 def reversed_coin(truth, scores, coins, ratio):
     return torch.where(coins < ratio, scores.argmax(-1), truth)
+
+
+@own_words.trap("the coin is reversed: with a ratio of 1 all words should be true ones")
+def above_the_ratio(truth, scores, coins, ratio):
+    return torch.where(coins > ratio, truth, scores.argmax(-1))
 
 
 @own_words.trap("always the true words: that is teacher forcing, whatever the coins say")

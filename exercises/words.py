@@ -108,6 +108,11 @@ def without_ends(words, vocabulary):
     return [vocabulary.get(word, UNK) for word in words]
 
 
+@ids_of.trap("the <start> is missing: a model is given it before the first word")
+def without_start(words, vocabulary):
+    return [*(vocabulary.get(word, UNK) for word in words), END]
+
+
 @ids_of.trap("the <end> is missing: without it a model never learns to stop")
 def without_end(words, vocabulary):
     return [START, *(vocabulary.get(word, UNK) for word in words)]
@@ -156,6 +161,12 @@ def coverage_at(counts, k):
 @coverage_at.trap("a word is kept if it occurs *at least* k times: one that occurs exactly k times is missing")
 def more_than_k(counts, k):
     return coverage_at.solution(counts, k + 1)
+
+
+@coverage_at.trap("these are the words that are *not* kept: a word is kept if it occurs at least k times")
+def rare_ones(counts, k):
+    words, tokens = coverage_at.solution(counts, k)
+    return 1 - words, 1 - tokens
 
 
 @coverage_at.trap("tokens are weighed by count: a word that occurs 50 times is 50 tokens of the text")

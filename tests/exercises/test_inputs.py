@@ -54,6 +54,10 @@ CONSTANTS = {
     "attend": """
         parts = [SOLUTION(query[b : b + 1], keys[b : b + 1], regions[b : b + 1], v) for b in range(3)]
         return torch.cat([context for context, _ in parts]), torch.cat([weights for _, weights in parts])""",
+    "peak_hits": """
+        side, peak = math.isqrt(len(weights)), weights.argmax(-1)
+        row, column = (peak // side + 0.5) * mask.shape[0] / side, (peak % side + 0.5) * mask.shape[1] / side
+        return mask[row.long(), column.long()]""",
     "decoder_step": """
         rows = [SOLUTION(parts, words[[b]], tuple(s[[b]] for s in state), regions[[b]]) for b in range(3)]
         states = tuple(torch.cat([row[1][k] for row in rows]) for k in range(4))

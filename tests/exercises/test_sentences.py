@@ -133,6 +133,44 @@ TRUE = [
             "query: without the tanh of keys + query it moves": "(keys + query[:, None]) @ v",
         }.items()
     ),
+    ("ids_of", "the <start> is missing", "return [vocabulary.get(w, 3) for w in words] + [2]"),
+    (
+        "coverage_at",
+        "these are the words that are *not* kept",
+        """
+        rare = [n for n in counts.values() if n < k]
+        return len(rare) / len(counts), sum(rare) / sum(counts.values())""",
+    ),
+    (
+        "attend",
+        "v is missing",
+        "w = (keys + query[:, None]).tanh().sum(-1).softmax(-1)\nreturn (w[:, None] @ regions)[:, 0], w",
+    ),
+    (
+        "lstm_step",
+        "a sigmoid and then a tanh",
+        """
+        i, f, g, o = gates.sigmoid().chunk(4, -1)
+        c = f * c + i * g.tanh()
+        return o * c.tanh(), c""",
+    ),
+    (
+        "mean_loss",
+        "the softmax is taken twice",
+        "return F.cross_entropy(scores.softmax(-1).flatten(0, 1), targets.flatten(), ignore_index=0)",
+    ),
+    (
+        "mean_loss",
+        "this is the perplexity",
+        "return F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=0).exp()",
+    ),
+    (
+        "split_perplexity",
+        "their base is e, not 2",
+        "return 2 ** (sum(x * n for x, n in zip(losses, tokens)) / sum(tokens))",
+    ),
+    ("own_words", "the coin is reversed", "return torch.where(coins > ratio, truth, scores.argmax(-1))"),
+    ("repair_9", "nothing may be finished when", "return sorted(finished)[-1][1]"),
     ("lstm_step", "`h, c = gates.chunk(4, -1)`: ValueError: too many values to unpack", "h, c = gates.chunk(4, -1)"),
 ]
 
