@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from exercises import decoding, evaluation, models, pictures, training, words
+from exercises import decoder, decoding, evaluation, models, pictures, pointing, training, words
 from exercises.bugs import learning, seeing, speaking
 from exercises.compare import difference, malformed, short
 from exercises.running import Outcome, run
@@ -25,7 +25,7 @@ SIGNS: Mapping[str, str] = {"unwritten": "○", "right": "✓", "wrong": "✗"}
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for module in (pictures, words, models, training, decoding, evaluation)
+    for module in (pictures, words, models, decoder, training, decoding, evaluation, pointing)
     for task in tasks_in(vars(module))
 }
 BUGS: dict[int, Bug] = {
@@ -98,7 +98,7 @@ def symptom(number: int, function: Callable[..., Any] | None = None) -> Symptom:
         found.append(bug.symptom(function or bug.broken))
         return True
 
-    outcome = run(measure, ())
+    outcome = run(measure, (), whose=function or bug.broken)
     return Symptom(bug.shows, found[0] if found else {"no number": outcome.crash or "the function is still to write"})
 
 
@@ -123,15 +123,20 @@ def examine(task: Task, function: Any, seed: int) -> Result:
         if outcomes[-1].out_of_time:
             return Result(task.name, "wrong", outcomes[-1].crash)
     expected = [run(task.solution, case) for case in cases]
-    for place, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
-        if fault := _fault(task, case, outcome, expected[place]):
-            if trap := _recognise(task, cases, outcomes, place):
-                sentence = f"{outcome.crash}: {trap.sentence}" if outcome.crash else trap.sentence
-            elif task.unique and _fault(task, case, run(function, case, seed=1), expected[place]) != fault:
-                sentence = "your function gives another answer each time: with the same inputs it should give the same"
-            else:
-                sentence = fault if outcome.crash or outcome.changed else _with_inputs(task, case, fault)
-            return Result(task.name, "wrong", sentence)
+    faults = (_fault(task, *each) for each in zip(cases, outcomes, expected, strict=True))
+    place, fault = next(((place, fault) for place, fault in enumerate(faults) if fault), (0, None))
+    if fault and (trap := _recognise(task, cases, outcomes, place)):
+        crash = outcomes[place].crash
+        return Result(task.name, "wrong", f"{crash}: {trap.sentence}" if crash else trap.sentence)
+    seen = outcomes[: place + 1] if fault else outcomes
+    if changed := next(filter(None, (outcome.changed for outcome in seen)), ""):
+        return Result(task.name, "wrong", changed)
+    if fault:
+        if task.unique and _fault(task, cases[place], run(function, cases[place], seed=1), expected[place]) != fault:
+            fault = "your function gives another answer each time: with the same inputs it should give the same"
+        elif not outcomes[place].crash:
+            fault = _with_inputs(task, cases[place], fault)
+        return Result(task.name, "wrong", fault)
     return Result(task.name, "right", points=task.points)
 
 
@@ -151,9 +156,9 @@ def _misfit(task: Task, function: Any) -> str:
 
 
 def _fault(task: Task, case: tuple[Any, ...], outcome: Outcome, expected: Outcome) -> str | None:
-    """What is wrong with one outcome, in the general words that fit any task; None if nothing is."""
-    if outcome.crash or outcome.changed:
-        return outcome.crash or outcome.changed
+    """What is wrong with one result, in the general words that fit any task; None if nothing is."""
+    if outcome.crash:
+        return outcome.crash
     if outcome.value is None:
         return "your function returns nothing (None): is the `return` missing?"
     if not task.unique:
@@ -171,23 +176,31 @@ def _observed(task: Task, case: tuple[Any, ...], value: Any) -> str | None:
 
 
 def _recognise(task: Task, cases: list[tuple[Any, ...]], outcomes: list[Outcome], place: int) -> Trap | None:
-    """The mistake that gives what the student's function gives, at the first wrong case and at most others."""
+    """The mistake that gives what the student's function gives, at the first wrong case and at all others.
 
-    def agreement(trap: Trap) -> list[bool]:
-        return [_alike(run(trap.wrong, case), outcome) for case, outcome in zip(cases, outcomes, strict=True)]
+    At the others it need not crash where the function does: that is a second mistake beside the first.
+    """
 
-    agreements = [(trap, agreement(trap)) for trap in task.traps]
-    fitting = [(trap, agrees) for trap, agrees in agreements if agrees[place]]
-    return max(fitting, key=lambda pair: sum(pair[1]), default=(None,))[0]
+    def agrees(trap: Trap, at: int) -> bool:
+        mistake, outcome = run(trap.wrong, cases[at]), outcomes[at]
+        return _alike(mistake, outcome) or (at != place and bool(outcome.crash) and not mistake.crash)
+
+    order = [place, *(at for at in range(len(cases)) if at != place)]  # most traps differ at the first
+    return next((trap for trap in task.traps if all(agrees(trap, at) for at in order)), None)
 
 
 def _alike(mistake: Outcome, outcome: Outcome) -> bool:
-    """The same result, or the same exception; of shapes or indices that don't fit, the same ones, in any order."""
+    """The same result, or the same exception with the same words, shapes and indices."""
     if mistake.error or outcome.error:
-        sizes = [sorted(crashed.crash.rpartition("Error: ")[2].split()) for crashed in (mistake, outcome)]
-        about_sizes = mistake.error in (RuntimeError, IndexError)
-        return mistake.error is outcome.error and (sizes[0] == sizes[1] or not about_sizes)
+        said = [_in_either_order(crashed.message) for crashed in (mistake, outcome)]
+        return mistake.error is outcome.error and (said[0] == said[1] or mistake.error is ZeroDivisionError)
     return difference(outcome.value, mistake.value) is None
+
+
+def _in_either_order(message: str) -> list[str]:
+    """The words of a message; sorted if two tensors don't fit, as a * b and b * a are the same mistake."""
+    words = message.split()
+    return sorted(words) if "size of tensor a" in message else words
 
 
 def _with_inputs(task: Task, case: tuple[Any, ...], sentence: str) -> str:

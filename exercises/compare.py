@@ -65,7 +65,7 @@ def malformed(got: Any, expected: Any, names: Sequence[str] = ()) -> str | None:
     if isinstance(got, list | tuple) and isinstance(expected, tuple) and len(got) == len(expected) == len(names):
         parts = list(zip(got, expected, names, strict=True))
     for own, right, what in parts:
-        if not isinstance(own, list if isinstance(right, list) else object):
+        if isinstance(right, list) and not isinstance(own, list | tuple):
             return f"{what} should be {kind(right)}, yours is {kind(own)}"
     return None if len(parts) > 1 or not isinstance(expected, tuple) else difference(got, expected, names=names)
 
@@ -77,8 +77,10 @@ def _of_numbers(got: Any, expected: float, what: str) -> str | None:
         return f"{what} should be a number, yours is {kind(got)}"
     if math.isnan(got):
         return f"{what} is nan, not a number: {_NAN_BY}"
-    if math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-5):
+    if math.isclose(got, expected, rel_tol=1e-5, abs_tol=1e-6):
         return None
+    if short(float(got)) == short(float(expected)):
+        return f"{what} should be {expected:.9g}, yours is {got:.9g}: return it as it is, not rounded"
     return f"{what} should be {short(expected)}, yours is {short(got)}"
 
 
@@ -86,7 +88,7 @@ def _of_sequences(got: Any, expected: Sequence[Any], what: str, names: Sequence[
     if not isinstance(got, list | tuple):
         if names:
             return f"{len(names)} results are asked, ({', '.join(names)}), yours is {kind(got)}"
-        hint = "; .tolist() makes one" if isinstance(got, Tensor | np.ndarray) else ""
+        hint = _recipe(got, expected)
         return f"{what} should be {kind(expected)}, yours is {kind(got)}{hint}"
     if len(got) != len(expected):
         if names:
@@ -99,6 +101,16 @@ def _of_sequences(got: Any, expected: Sequence[Any], what: str, names: Sequence[
         if sentence := difference(*pair, name):
             return sentence
     return None
+
+
+def _recipe(got: Any, expected: Sequence[Any]) -> str:
+    """How to make a list or tuple of a tensor that has all that is asked."""
+    if not isinstance(got, Tensor | np.ndarray):
+        return ""
+    if any(isinstance(part, Tensor | np.ndarray) for part in expected):
+        fits = got.ndim > 0 and difference(tuple(got), expected) is None
+        return f"; {type(expected).__name__}(...) makes one of it" if fits else ""
+    return "; .tolist() makes one"
 
 
 def _of_tensors(got: Any, expected: Tensor | np.ndarray, what: str) -> str | None:

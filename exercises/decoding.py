@@ -32,6 +32,14 @@ class Table:
         return self.logprobs[place, int(word)].clone(), state + 1
 
 
+class TableOfTwo(Table):
+    """The same with a state of two parts, as a decoder's state has several."""
+
+    def __call__(self, word: int | Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
+        logprobs, after = super().__call__(word, state[0])
+        return logprobs, (after, state[1] * 2)
+
+
 def random_table(dice: Dice, *, end: float, places: int = 5, vocabulary: int = 8) -> Table:
     """Random log-probabilities; <pad>, <start> and <unk> are never said, and `end` makes <end> likely or not."""
     scores = 1.5 * dice.normals(places, vocabulary, vocabulary)
@@ -56,14 +64,17 @@ FIRST_STATE = torch.tensor(0)
 
 
 def greedy_cases(dice: Dice) -> list[tuple]:
-    """Models that end after some words, all different; the last never ends."""
+    """Models that end after some words, all different; two that never end; one with a state of parts."""
     cases: list[tuple] = []
     while len(cases) < 3:
-        table = random_table(dice, end=-1.0)
-        said = greedy_words.solution(table, FIRST_STATE, 6)
-        if 3 <= len(said) < 6 and len(set(said)) == len(said):
-            cases.append((table, FIRST_STATE, 6))
-    return [*cases, (random_table(dice, end=NEVER), FIRST_STATE, 6)]
+        longest = 6 + len(cases)
+        table = random_table(dice, end=-1.0, vocabulary=longest + 2)
+        said = greedy_words.solution(table, FIRST_STATE, longest)
+        if 3 <= len(said) < longest and len(set(said)) == len(said):
+            cases.append((table, FIRST_STATE, longest))
+    endless = [(random_table(dice, end=NEVER, vocabulary=longest + 6), FIRST_STATE, longest) for longest in (5, 9)]
+    (table, *_), parts = cases[0], (FIRST_STATE, torch.tensor(1.0))
+    return [*cases, *endless, (TableOfTwo(table.logprobs), parts, 7)]
 
 
 @task(NOTEBOOK, points=2, goal="A caption, word by word: always the likeliest", cases=greedy_cases)

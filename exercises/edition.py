@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import nbformat
 from nbformat import NotebookNode
 
+from exercises.running import YOUR_TURN
+
 BEGIN = re.compile(r"( *)# BEGIN SOLUTION(?:: *(.*\S))? *")
 END = re.compile(r" *# END SOLUTION *")
-STUB = 'raise NotImplementedError("your turn")'
+STUB = f'raise NotImplementedError("{YOUR_TURN}")'
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=[)\s])|(?<=src=\")([^\"]+)(?=\")")
 
 SETUP = """# The library, data and runs are those of the course's folder, the one above this notebook's.

@@ -1,11 +1,9 @@
-"""Tasks of 3_Inference: clipped precision (BLEU), rare words weigh more (CIDEr), the pointing game."""
+"""Tasks of 3_Inference: clipped precision (BLEU), and rare words that weigh more (CIDEr)."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-
-import torch
 
 from exercises.tasks import Dice, task
 
@@ -16,17 +14,18 @@ NOTEBOOK = "3_Inference"
 
 
 def reference_cases(dice: Dice) -> list[tuple]:
-    """Captions and references: "the the the" of BLEU's paper, pairs of words, one shorter than n; last, a word from
-    each reference."""
+    """Captions and references: "the the the" of BLEU's paper, pairs of words, one shorter than n; a word from
+    each reference; last, words that other words begin or end with."""
     noun, other = dice.sample(["cat", "dog", "boat", "kite"], 2)
     told = [f"the {noun} is on the mat".split(), f"there is the {other} on a mat".split()]
     return [
         (["the"] * 7, told, 1),
         (f"the {noun} the {noun} on the mat mat".split(), told, 1),
         (f"the {noun} on the mat on the mat".split(), told, 2),
-        (f"there is a {other}".split(), told, 1),
+        (f"there is a {other}".split(), [*told, f"a {other}".split()], 1),
         (["the"], told, 2),
         ([noun, other], [[noun], [other]], 1),
+        (["he", "is", "at", "it"], [["the", "cat", "is", "fat"], ["it", "is", "the", "mat"]], 1),
     ]
 
 
@@ -116,15 +115,17 @@ def mean_over_lengths(words, references, n):
 
 def rarity_cases(dice: Dice) -> list[tuple]:
     """Captions that share frequent or rare words; the second has a word in no picture, the third share nothing, the
-    fourth have no weight, the last say a shared rare word twice."""
+    fourth have no weight, the fifth say a shared rare word twice; last, a word within others,
+    and counts that have a 0 for whatever they lack."""
     words = str.split
     in_pictures = {"a": 1000, "dog": dice.randint(80, 120), "kite": dice.randint(3, 9), "red": 200, "the": 900}
     return [
         (words("a red dog a red kite"), words("a dog near a kite kite"), in_pictures | {"near": 150}, 1000),
-        (words("the dog the zeppelin"), words("a red zeppelin zeppelin"), in_pictures, 1000),
-        (["a", "dog"], ["kite"], in_pictures, 1000),
+        (words("the dog the zeppelin"), words("a red zeppelin zeppelin"), in_pictures, 1200),
+        (["a", "dog"], ["kite"], in_pictures | {"near": 7}, 1000),
         (["a"], ["a"], in_pictures, 1000),
-        (words("a kite red kite"), words("the red kite"), in_pictures, 1000),
+        (words("a kite red kite"), words("the red kite"), in_pictures, 5000),
+        (words("an ear near"), words("a shear near the"), Counter(in_pictures | {"near": 9, "ear": 2}), 2000),
     ]
 
 
@@ -239,102 +240,3 @@ def squared_lengths(words, reference, in_pictures, pictures):
 def one_added(words, reference, in_pictures, pictures):
     more = {word: n + 1 for word, n in in_pictures.items()}
     return _cosine(*(_weights(text, more, pictures) for text in (words, reference)))
-
-
-# ---------------------------------------------------------------------------------------------------------- peak_hits
-
-
-def look_cases(dice: Dice) -> list[tuple]:
-    """Weights over 4 x 4 and 3 x 3 regions. First each region is one word's peak, and the mask is a rectangle, on whose
-    edge regions lie in part; then masks of noise, so that each pixel tells where the answer looked."""
-    peaks = torch.eye(16)[torch.randperm(16, generator=dice.generator)]
-    peaks[:, -1] += 0.5  # the strongest region of all words together is off the thing
-    rectangle = torch.zeros(48, 64, dtype=torch.bool)
-    rectangle[:20, :40] = True
-    return [
-        ((2 * peaks + dice.uniforms(16, 16)).softmax(-1), rectangle),
-        (dice.uniforms(16, 16).softmax(-1), dice.uniforms(48, 64) < 0.5),
-        (dice.uniforms(12, 9).softmax(-1), dice.uniforms(60, 30) < 0.5),
-    ]
-
-
-@task(NOTEBOOK, points=3, goal="The pointing game: is attention's peak on the thing?", cases=look_cases)
-def peak_hits(weights, mask):
-    """Weights (T, R) of T words over a square grid of R regions, row by row; the thing's mask (height, width) ->
-    for each word whether the centre of its strongest region is on the thing (T,), truth values."""
-    side = math.isqrt(weights.shape[1])
-    peak = weights.argmax(-1)  # (T,)
-    row, column = peak // side, peak % side
-    height, width = mask.shape
-    return mask[((row + 0.5) * height / side).long(), ((column + 0.5) * width / side).long()]
-
-
-def _hits(weights, mask, *, shift=0.5, swap=False, choose=torch.argmax, dim=-1):
-    side = math.isqrt(weights.shape[1])
-    peak = choose(weights, dim)
-    row, column = (peak % side, peak // side) if swap else (peak // side, peak % side)
-    return mask[((row + shift) * mask.shape[0] / side).long(), ((column + shift) * mask.shape[1] / side).long()]
-
-
-@peak_hits.trap("row and column have changed places: the regions go row by row, so the row is peak // side")
-def swapped(weights, mask):
-    return _hits(weights, mask, swap=True)
-
-
-@peak_hits.trap("this is the region's upper left corner: take its *centre*, half a region further")
-def corner(weights, mask):
-    return _hits(weights, mask, shift=0.0)
-
-
-@peak_hits.trap("the peak is the region with the *largest* weight")
-def faintest(weights, mask):
-    return _hits(weights, mask, choose=torch.argmin)
-
-
-@peak_hits.trap("one answer for all words: each word has its own peak, take the argmax over the regions only")
-def one_for_all(weights, mask):
-    return _hits(weights.mean(0, keepdim=True), mask).expand(len(weights))
-
-
-@peak_hits.trap("one answer for all words: each word has its own peak, take the argmax over the regions only")
-def peak_of_all(weights, mask):
-    return _hits(weights, mask, dim=None)
-
-
-@peak_hits.trap(
-    "argmax(0) asks which word looks most at a region: the peak of each word is its argmax over the regions"
-)
-def word_of_region(weights, mask):
-    return _hits(weights, mask, dim=0)
-
-
-@peak_hits.trap("the *centre* must be on the thing, not just any part of the region")
-def any_part(weights, mask):
-    side, (height, width) = math.isqrt(weights.shape[1]), mask.shape
-    tiles = mask.reshape(side, height // side, side, width // side).any(3).any(1)
-    return tiles.flatten()[weights.argmax(-1)]
-
-
-@peak_hits.trap(
-    "height and width have changed places: a row's pixel is found with the height, and stands first in mask[]"
-)
-def height_for_width(weights, mask):
-    side, (width, height) = math.isqrt(weights.shape[1]), mask.shape
-    row, column = weights.argmax(-1) // side, weights.argmax(-1) % side
-    return mask[((row + 0.5) * height / side).long(), ((column + 0.5) * width / side).long()]
-
-
-@peak_hits.trap(
-    "height and width have changed places: a row's pixel is found with the height, and stands first in mask[]"
-)
-def column_first(weights, mask):
-    side, (height, width) = math.isqrt(weights.shape[1]), mask.shape
-    row, column = weights.argmax(-1) // side, weights.argmax(-1) % side
-    return mask[((column + 0.5) * width / side).long(), ((row + 0.5) * height / side).long()]
-
-
-@peak_hits.observe
-def all_alike(arguments, hits):
-    if len(hits) == len(arguments[0]) and len({bool(hit) for hit in hits}) == 1:
-        return "every word gets the same answer: look up the region at which each of them looks most"
-    return None

@@ -19,7 +19,7 @@ NOTEBOOK = "0_Dataset"
 def run_cases(dice: Dice) -> list[tuple]:
     """Run lengths of masks that are no squares; the second begins inside, with a first run of 0."""
     cases = []
-    for first, (height, width) in ((dice.randint(3, 9), (5, 8)), (0, (7, 4))):
+    for first, (height, width) in ((dice.randint(3, 9), (5, 8)), (0, (7, 4)), (8, (9, 11))):
         runs = [first]
         while sum(runs) < height * width:
             runs.append(min(dice.randint(1, 6), height * width - sum(runs)))
@@ -133,15 +133,15 @@ def wrong_share(arguments, parts):
 
 
 def name_cases(dice: Dice) -> list[tuple]:
-    """Pairs of lists with common names and repeats; the last first list is empty."""
+    """Pairs of lists with common names and repeats; a name within another; then an empty list."""
     names = ["dog", "cat", "kite", "ball", "boat", "tree", "clock"]
     cases: list[tuple] = []
     while len(cases) < 4:
-        a, b = dice.sample(names, dice.randint(3, 4)), dice.sample(names, 5)
+        a, b = dice.sample(names, dice.randint(3, 4)), dice.sample(names, dice.randint(4, 6))
         common = [name for name in a if name in b]
         if 0 < len(common) < len(a):
             cases.append((a + 5 * common[:1], b))
-    return [*cases, ([], ["dog"])]
+    return [*cases, (["dog", "cat"], ["hot dog", "cat", "tree"]), (["dog"], []), ([], ["dog"])]
 
 
 @task(NOTEBOOK, points=1, goal="What share of the things that a names does b name, too?", cases=name_cases)
@@ -164,6 +164,11 @@ def with_repeats(a, b):
 @named_again.trap("divide by the number of *different* things that a names, len(set(a))")
 def divided_by_mentions(a, b):
     return len(set(a) & set(b)) / len(a) if a else 0.0
+
+
+@named_again.trap("this is the share of a's things that b does *not* name")
+def not_named(a, b):
+    return len(set(a) - set(b)) / len(set(a)) if a else 0.0
 
 
 @named_again.trap("divide by what *a* names: this divides by what b names")

@@ -16,12 +16,14 @@ NOTEBOOK = "2_Training"
 
 
 def target_cases(dice: Dice) -> list[tuple]:
-    """Scores and targets of three captions of 5, 3 and 2 words: 15 cells, of which 10 are real."""
+    """Scores and targets of three captions of 5, 3 and 2 words: 15 cells, of which 10 are real; then of four others."""
     cases = []
-    for _ in range(2):
-        targets = torch.randint(1, 8, (3, 5), generator=dice.generator)
-        targets[1, 3:], targets[2, 2:] = PAD, PAD
-        cases.append((2 * dice.normals(3, 5, 8), targets))
+    for lengths, vocabulary in (((5, 3, 2), 8), ((6, 4, 2, 1), 11)):
+        shape = len(lengths), lengths[0]
+        targets = torch.randint(1, vocabulary, (shape[0], shape[1] + 1), generator=dice.generator)[:, 1:]  # no <start>
+        for row, length in zip(targets, lengths, strict=True):
+            row[length:] = PAD
+        cases.append((2 * dice.normals(*shape, vocabulary), targets))
     return cases
 
 
@@ -68,6 +70,16 @@ def no_softmax(scores, targets):
     return -scores.gather(-1, targets.unsqueeze(-1)).squeeze(-1)[targets != PAD].mean()
 
 
+@mean_loss.trap("the softmax is taken twice: cross_entropy takes it itself, of the scores as they are")
+def softmax_twice(scores, targets):
+    return mean_loss.solution(scores.softmax(-1), targets)
+
+
+@mean_loss.trap("this is the perplexity, e to the mean loss: return the mean itself")
+def with_exponential(scores, targets):
+    return mean_loss.solution(scores, targets).exp()
+
+
 @mean_loss.trap("this softmax is over the places of a caption: it is over the words, the last dimension")
 def softmax_over_places(scores, targets):
     logprobs = scores.log_softmax(dim=1)
@@ -85,11 +97,11 @@ def no_logarithm(scores, targets):
 def loss_cases(dice: Dice) -> list[tuple]:
     """Mean losses of batches, and how many tokens each has; the first: 10 and 18 tokens."""
     first = ([1 + dice.random(), 3 + dice.random()], [10, 18])
-    return [(losses, tokens) for losses, tokens in (first, _some_batches(dice), _some_batches(dice))]
+    return [first, _some_batches(dice, 5), _some_batches(dice, 7)]
 
 
-def _some_batches(dice):
-    return [dice.random() * 4 + 0.5 for _ in range(5)], [dice.randint(5, 60) for _ in range(5)]
+def _some_batches(dice, n):
+    return [dice.random() * 4 + 0.5 for _ in range(n)], [dice.randint(5, 60) for _ in range(n)]
 
 
 @task(NOTEBOOK, points=2, goal="The perplexity of a split from its batches", cases=loss_cases)
@@ -119,6 +131,11 @@ def no_exponential(losses, tokens):
     return math.log(split_perplexity.solution(losses, tokens))
 
 
+@split_perplexity.trap("the losses are natural logarithms: their base is e, not 2")
+def base_two(losses, tokens):
+    return 2 ** math.log(split_perplexity.solution(losses, tokens))
+
+
 @split_perplexity.trap("the losses are means already: the sum needs each one times its tokens")
 def sum_of_means(losses, tokens):
     return math.exp(sum(losses) / sum(tokens))
@@ -130,11 +147,12 @@ def sum_of_means(losses, tokens):
 def coin_cases(dice: Dice) -> list[tuple]:
     """True words, the model's scores, coins on both sides of the ratio; then the ratios 1 and 0."""
     cases = []
-    for ratio in (0.6, 0.25, 1.0, 0.0):
-        coins = torch.cat([ratio * dice.uniforms(6), ratio + (1 - ratio) * dice.uniforms(6)]).clamp(0, 0.999)
+    for ratio, half, vocabulary in ((0.6, 6, 11), (0.25, 8, 14), (1.0, 5, 11), (0.0, 4, 9)):
+        coins = torch.cat([ratio * dice.uniforms(half), ratio + (1 - ratio) * dice.uniforms(half)]).clamp(0, 0.999)
         coins[0] = ratio if ratio < 1 else 0.5  # a coin may lie on the ratio itself
-        coins = coins[torch.randperm(12, generator=dice.generator)]
-        cases.append((torch.randint(4, 11, (12,), generator=dice.generator), dice.normals(12, 11), coins, ratio))
+        coins = coins[torch.randperm(2 * half, generator=dice.generator)]
+        truth = torch.randint(4, vocabulary, (2 * half,), generator=dice.generator)
+        cases.append((truth, dice.normals(2 * half, vocabulary), coins, ratio))
     return cases
 
 
@@ -150,14 +168,24 @@ def reversed_coin(truth, scores, coins, ratio):
     return torch.where(coins < ratio, scores.argmax(-1), truth)
 
 
-@own_words.trap("one coin decides for the whole batch: there is a coin for each word")
-def one_coin(truth, scores, coins, ratio):
-    return truth if coins[0] < ratio else scores.argmax(-1)
+@own_words.trap("the coin is reversed: with a ratio of 1 all words should be true ones")
+def above_the_ratio(truth, scores, coins, ratio):
+    return torch.where(coins > ratio, truth, scores.argmax(-1))
 
 
 @own_words.trap("always the true words: that is teacher forcing, whatever the coins say")
 def always_true(truth, scores, coins, ratio):
     return truth.clone()
+
+
+@own_words.trap("always the model's own words: the true ones belong where the coin is below the ratio")
+def always_own(truth, scores, coins, ratio):
+    return scores.argmax(-1)
+
+
+@own_words.trap("one decision for the whole batch: each word has a coin of its own")
+def one_coin(truth, scores, coins, ratio):
+    return truth if coins[0] < ratio else scores.argmax(-1)
 
 
 @own_words.trap("the model's own word is the one with the *largest* score")
@@ -178,3 +206,12 @@ def one_word_for_all(truth, scores, coins, ratio):
 @own_words.trap("*below* the ratio, not at it: with a ratio of 0 no word is a true one, even where the coin is 0")
 def at_the_ratio(truth, scores, coins, ratio):
     return torch.where(coins <= ratio, truth, scores.argmax(-1))
+
+
+@own_words.observe
+def one_decision(arguments, words):
+    truth, scores, coins, ratio = arguments
+    mixed = (coins < ratio).any() and (coins >= ratio).any()
+    if mixed and (torch.equal(words, truth) or torch.equal(words, scores.argmax(-1))):
+        return one_coin.sentence
+    return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from exercises.tasks import END, PAD, START, UNK, Dice, task
@@ -83,14 +85,15 @@ def empty_word(arguments, words):
 
 
 def word_cases(dice: Dice) -> list[tuple]:
-    """A small vocabulary, and captions with and without words that it does not know."""
-    known = dice.sample(WORDS, 12)
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "<start>", "<end>", "<unk>", *known])}
-    return [
-        (dice.sample(known, 4), vocabulary),
-        ([*dice.sample(known, 2), "zebra", *dice.sample(known, 2)], vocabulary),
-        (["xylophone"], vocabulary),
-    ]
+    """Small vocabularies, and captions with and without words that they do not know."""
+    cases: list[tuple] = []
+    for size in (12, 9, 10, 11):
+        known = dice.sample(WORDS, size)
+        vocabulary = {word: i for i, word in enumerate(["<pad>", "<start>", "<end>", "<unk>", *known])}
+        within = max(known, key=len)[1:]  # no word, but the end of one
+        words = [dice.sample(known, 4), [*known[:2], "zebra", *known[2:4]], ["xylophone"], [known[0], within]]
+        cases.append((words[len(cases)], vocabulary))
+    return cases
 
 
 @task(NOTEBOOK, points=1, goal="Words -> ids, between <start> and <end>", cases=word_cases)
@@ -103,6 +106,11 @@ def ids_of(words, vocabulary):
 @ids_of.trap("a caption begins with <start> and ends with <end>")
 def without_ends(words, vocabulary):
     return [vocabulary.get(word, UNK) for word in words]
+
+
+@ids_of.trap("the <start> is missing: a model is given it before the first word")
+def without_start(words, vocabulary):
+    return [*(vocabulary.get(word, UNK) for word in words), END]
 
 
 @ids_of.trap("the <end> is missing: without it a model never learns to stop")
@@ -129,12 +137,12 @@ def unknown_is_pad(words, vocabulary):
 
 
 def count_cases(dice: Dice) -> list[tuple]:
-    """Word counts with a long tail, some of them exactly at the threshold."""
+    """Word counts with a long tail, some of them exactly at the threshold; last, none is so frequent."""
     cases = []
     for k in (2, 3, 5):
-        counts = {word: dice.choice([1, 1, k - 1, k, k + 1, 20, 50]) or 1 for word in WORDS}
+        counts = {word: dice.choice([1, 1, k - 1, k, k + 1, 20, 50]) or 1 for word in WORDS[k:]}
         cases.append((counts | {"kept": k, "rare": 1, "often": 90}, k))
-    return cases
+    return [*cases, ({"often": 90, "rare": 1}, 100)]
 
 
 @task(
@@ -153,6 +161,12 @@ def coverage_at(counts, k):
 @coverage_at.trap("a word is kept if it occurs *at least* k times: one that occurs exactly k times is missing")
 def more_than_k(counts, k):
     return coverage_at.solution(counts, k + 1)
+
+
+@coverage_at.trap("these are the words that are *not* kept: a word is kept if it occurs at least k times")
+def rare_ones(counts, k):
+    words, tokens = coverage_at.solution(counts, k)
+    return 1 - words, 1 - tokens
 
 
 @coverage_at.trap("tokens are weighed by count: a word that occurs 50 times is 50 tokens of the text")
@@ -257,7 +271,48 @@ def by_ids_upwards(captions):
     return unsorted.wrong(sorted(captions))
 
 
-@padded.trap("the rows are as long as the first caption: sort by length, key=len, so that it is the longest")
-def row_too_short(captions):
-    ids = torch.zeros(len(captions), min(map(len, captions)), dtype=torch.long)
-    ids[0, : len(captions[1])] = torch.tensor(captions[1])
+def _filled(captions, width, way):
+    """Rows of this width in a tensor, written in one of the ways in which that is done."""
+    ids = torch.zeros(len(captions), width, dtype=torch.long)
+    for i, caption in enumerate(captions):
+        if way == "word by word":
+            for j, word in enumerate(caption):
+                ids[i, j] = word
+        else:
+            ids[i, : width if way == "whole row" else len(caption)] = torch.tensor(caption)
+    return ids, torch.tensor([len(caption) - 1 for caption in captions])
+
+
+def _together(captions, width, way):
+    """A tensor of rows that are filled up to this width, or not at all."""
+    rows = [caption + [PAD] * (width - len(caption)) for caption in captions]
+    ids = torch.tensor(rows) if way == "lists" else torch.stack([torch.tensor(row) for row in rows])
+    return ids, torch.tensor([len(caption) - 1 for caption in captions])
+
+
+def _ordered(order, fill, width, way, captions):
+    captions = order(captions)
+    return fill(captions, width(captions), way)
+
+
+def _of_first(captions):
+    return len(captions[0])
+
+
+def _of_longest(captions):
+    return max(map(len, captions))
+
+
+WHOLE = "a caption fills only the beginning of its row, row[: len(caption)]: what follows is <pad>"
+TOO_SHORT = "a row is too short for its caption: all rows should be as long as the longest"
+RAGGED = "rows of different lengths make no tensor: fill each up with 0 (<pad>) to the longest"
+LONGEST_FIRST = partial(sorted, key=len, reverse=True)
+for order in (LONGEST_FIRST, list, partial(sorted, key=len), sorted, lambda captions: captions[::-1]):
+    padded.trap(WHOLE)(partial(_ordered, order, _filled, _of_longest, "whole row"))
+    for way in ("lists", "tensors"):
+        padded.trap(RAGGED)(partial(_ordered, order, _together, lambda captions: 0, way))
+    if order is not LONGEST_FIRST:
+        for way in ("lists", "tensors"):
+            padded.trap(RAGGED)(partial(_ordered, order, _together, _of_first, way))
+        for way in ("row by row", "word by word"):
+            padded.trap(TOO_SHORT)(partial(_ordered, order, _filled, _of_first, way))

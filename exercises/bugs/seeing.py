@@ -12,7 +12,7 @@ import random
 import torch
 from torch import nn
 
-from exercises.pictures import caption_cases, leaks, lost_or_doubled, split_by_picture, wrong_share
+from exercises.pictures import caption_cases, leaks, lists_exchanged, lost_or_doubled, split_by_picture, wrong_share
 from exercises.tasks import Dice, bug
 
 # ------------------------------------------------------------------------------------------------ 1: a split by caption
@@ -31,7 +31,7 @@ def random_split(captions, share):
     return captions[n:], captions[:n]
 
 
-repair_1.observations += [lost_or_doubled, leaks, wrong_share]
+repair_1.observations += [lost_or_doubled, leaks, lists_exchanged, wrong_share]
 
 
 @repair_1.symptom_of("the share of the held-out captions whose picture is also in training")
@@ -47,11 +47,14 @@ def leaked_captions(function):
 
 def network_cases(dice: Dice) -> list[tuple]:
     """A small network with a batch-norm, and pictures."""
-    convolution, norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
-    convolution.weight.data = dice.normals(4, 3, 3, 3)
-    norm.running_mean = dice.normals(4)
-    network = nn.Sequential(convolution, norm, nn.ReLU())
-    return [(network.train(), 1 + dice.normals(n, 3, 8, 8)) for n in (4, 2)]
+    cases = []
+    for channels, pictures, height, width in ((4, 4, 8, 8), (5, 2, 6, 9)):
+        convolution, norm = nn.Conv2d(3, channels, 3, bias=False), nn.BatchNorm2d(channels)
+        convolution.weight.data = dice.normals(channels, 3, 3, 3)
+        norm.running_mean = dice.normals(channels)
+        network = nn.Sequential(convolution, norm, nn.ReLU())
+        cases.append((network.train(), 1 + dice.normals(pictures, 3, height, width)))
+    return cases
 
 
 @bug(2, "1_Preliminaries", goal="a picture's features depend on the others in the batch", cases=network_cases)
@@ -96,7 +99,7 @@ def features_alone(function):
 
 def map_cases(dice: Dice) -> list[tuple]:
     """Feature maps (N, E, height, width)."""
-    return [(dice.normals(2, 5, 3, 4),), (dice.normals(1, 8, 4, 4),)]
+    return [(dice.normals(2, 5, 3, 4),), (dice.normals(1, 8, 4, 5),)]
 
 
 @bug(3, "1_Preliminaries", goal="one cell of the picture shows up in many regions", cases=map_cases)
@@ -146,9 +149,9 @@ def painted_cell(function):
 def state_cases(dice: Dice) -> list[tuple]:
     """Regions (N, R, E), of which the last are the first picture's again, and a layer's weight (D, E)."""
     cases = []
-    for pictures, regions, size in ((2, 6, 4), (1, 4, 3)):
-        seen = 2 * dice.normals(pictures, regions, 5)
-        cases.append((torch.cat([seen, seen[:1]]), dice.normals(size, 5)))
+    for pictures, regions, numbers, size in ((2, 6, 5, 4), (1, 4, 7, 3)):
+        seen = 2 * dice.normals(pictures, regions, numbers)
+        cases.append((torch.cat([seen, seen[:1]]), dice.normals(size, numbers)))
     return cases
 
 

@@ -116,10 +116,18 @@ def repair_9(finished, running):
     return max(finished or running)[1]
 
 
-@repair_9.starts_as("the mistake is still there: nothing may be finished when the longest length is reached")
+NOTHING_YET = "the mistake is still there: nothing may be finished when the longest length is reached"
+
+
+@repair_9.starts_as(NOTHING_YET)
 def best_caption(finished, running):
     """(log-probability, words) of finished and of running captions -> the words of the best."""
     return max(finished)[1]
+
+
+@repair_9.trap(NOTHING_YET)
+def sorted_finished(finished, running):
+    return sorted(finished)[-1][1]
 
 
 @repair_9.trap("an empty caption is no answer: take the best unfinished one where nothing is finished")
@@ -169,14 +177,16 @@ def captions_given(function):
 
 
 def known_cases(dice: Dice) -> list[tuple]:
-    """A caption's ids, a reference's words, a vocabulary that does not know all of them; the last repeats a word."""
+    """A caption's ids, a reference's words, a vocabulary that does not know all of them; one repeats a word, the
+    last has words within words."""
     known = dice.sample([word for word in WORDS if word not in ("kite", "two")], 6)
     words = ["<pad>", "<start>", "<end>", "<unk>", *known]
     return [
         ([4, 5, UNK, 6], [known[0], "kite", "two", known[1]], words),
-        ([UNK, UNK], ["kite", "two", known[3]], words),
+        ([UNK, UNK], ["kite", "two", known[3]], words[:-1]),
         ([4, 6, 5], [known[0], known[2], known[4], known[5]], words),
         ([4, 4, 4, 5, 6], [known[0], known[1], known[0], known[3]], words),
+        ([4, 5, 6], ["the", "cat", "is", "here"], [*words[:4], "he", "is", "at"]),
     ]
 
 

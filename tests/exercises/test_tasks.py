@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from exercises import check, check_bug, symptom
 from exercises.checking import BUGS, TASKS
+from exercises.decoder import Parts
 from exercises.decoding import FIRST_STATE, Table, beam_cases
-from exercises.models import Parts
 from exercises.running import run
 from exercises.tasks import END, NOTEBOOKS, START, Dice
 from model import AdditiveAttention, SpatialDecoder
@@ -205,7 +205,7 @@ WRONG = {
             def own_words(truth, scores, coins, ratio):
                 own = scores.argmax(1)
                 return torch.where(coins < ratio, own, truth)""",
-        "there is a coin for each word": """
+        "each word has a coin of its own": """
             def own_words(truth, scores, coins, ratio):
                 if coins[0].item() < ratio: return truth
                 return scores.argmax(1)""",
