@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from pycocotools.coco import COCO
@@ -25,26 +28,28 @@ from dataset.checks import (
     read_json,
     shown,
 )
-from dataset.paths import first_folder, inside, unnested
+from dataset.paths import Listed, check_distinct, first_folder, inside, unnested
 from dataset.records import Instance, Record, choose_splits
 
 
 def load_coco(folder: Path, split: str | None, instances: bool) -> list[Record]:
     """The records of one split, or of all. `captions_train2014.json` is the split "train", with images in `train2014/`.
 
-    Raises ValueError if a file is damaged or the split is not there.
+    Raises ValueError if a file is damaged, an image is listed twice, in whichever splits, or the split is not there.
     """
     names = _file_names(folder)
-    records = []
-    for part in choose_splits(split, names, folder):
+    records, own = [], list[Listed]()
+    parts = choose_splits(split, names, folder)
+    for part in parts:
         name = names[part]
-        file = folder / "annotations" / f"captions_{name}.json"
+        file, images = _captions_of(folder, name), _images_of(folder, name)
+        real = images.resolve()
         captions = _read_annotations(file, "caption")
         objects = read_instances(folder, name) if instances else COCO()
-        images = first_folder([unnested(folder / name), unnested(folder / "images" / name)])
         for entry in captions.dataset["images"]:
             image_id = entry["id"]
             if annotations := captions.imgToAnns.get(image_id):
+                own.append((image_id, f"{real}/{entry.get('file_name')}", part))
                 records.append(
                     Record(
                         image_id,
@@ -55,7 +60,44 @@ def load_coco(folder: Path, split: str | None, instances: bool) -> list[Record]:
                         instances_of(objects, image_id),
                     )
                 )
+    others = {part: name for part, name in names.items() if part not in parts}
+    try:
+        check_distinct([*own, *_listed(folder, others)], folder)
+    except ValueError:  # an image may be in a second list without a caption there: then it is not used
+        check_distinct([*own, *_listed(folder, others, captioned=True)], folder)
     return records
+
+
+def _listed(folder: Path, names: dict[str, str], captioned: bool = False) -> Iterator[Listed]:
+    """The images of splits that are not asked for, if `captioned` without those that have no caption."""
+    for part, name in names.items():
+        file, images = _captions_of(folder, name), _images_of(folder, name).resolve()  # two may be links to one
+        entries = _read_images(file, file.stat().st_mtime_ns)
+        if captioned:
+            captions = _read_annotations(file, "caption").imgToAnns
+            entries = [entry for entry in entries if entry[0] in captions]
+        yield from ((image_id, f"{images}/{path}", part) for image_id, path in entries)
+
+
+@cache
+def _read_images(file: Path, changed: int) -> list[tuple[int | str, str]]:
+    """Ids and names of the images that a file lists. Its captions, most of it, are passed over; `changed` is when."""
+    text = file.read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        start = re.search(r'(?<!\\)"images"\s*:\s*(?=\[)', text).end()
+        images, _ = json.JSONDecoder().raw_decode(text, start)
+        return [(image["id"], image["file_name"]) for image in images]
+    except (AttributeError, ValueError, RecursionError, TypeError, KeyError):  # written or damaged in another way
+        images = get_list(read_json(file), "images", file)
+    return [(check_id(get_field(i, "id", file), file), get_field(i, "file_name", file)) for i in images]
+
+
+def _captions_of(folder: Path, name: str) -> Path:
+    return folder / "annotations" / f"captions_{name}.json"
+
+
+def _images_of(folder: Path, name: str) -> Path:
+    return first_folder([unnested(folder / name), unnested(folder / "images" / name)])
 
 
 def read_instances(folder: Path, name: str) -> COCO:

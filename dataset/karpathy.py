@@ -14,14 +14,14 @@ from pycocotools.coco import COCO
 
 from dataset.checks import check_caption, check_id, check_name, check_size, get_field, get_list, read_json, shown
 from dataset.coco import instances_of, read_instances
-from dataset.paths import first_folder, image_folders, inside, unnested
+from dataset.paths import Listed, check_distinct, first_folder, image_folders, inside, unnested
 from dataset.records import Record, choose_splits
 
 
 def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) -> list[Record]:
     """The records of one split, or of all; `restval` goes to training.
 
-    Raises ValueError if the file is damaged or the split is not there, FileNotFoundError if its images are not.
+    Raises ValueError if the file is damaged, an image is listed twice or the split is not there, FileNotFoundError if its images are not.
     """
     entries: list[tuple[str, Any]] = []  # (split, entry of the file)
     for entry in get_list(read_json(file), "images", file):
@@ -30,15 +30,19 @@ def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) 
     parts = choose_splits(split, {part for part, _ in entries}, folder)
     images: dict[str, Path] = {}  # "train2014" -> its folder; "" for Flickr, which has one folder
     objects: dict[str, COCO] = {}
-    records = []
+    listed, records = list[Listed](), []
     for part, entry in entries:
-        if part not in parts or not get_list(entry, "sentences", file):
+        if not get_list(entry, "sentences", file):
             continue
         image_id = check_id(entry["cocoid"] if "cocoid" in entry else get_field(entry, "imgid", file), file)
         name = entry.get("filepath", "") and check_name(entry["filepath"], file)
         if name not in images:
             tops = [inside(folder, f"{top}{name}", file) for top in ("", "images/")] if name else []
             images[name] = first_folder([*map(unnested, tops)] or image_folders(folder))
+        listed.append((image_id, f"{images[name]}/{get_field(entry, 'filename', file)}", part))
+        if part not in parts:
+            continue
+        if name not in objects:
             objects[name] = read_instances(folder, name) if instances and name else COCO()
         where = f"{file}: image {shown(image_id)}"
         records.append(
@@ -51,4 +55,5 @@ def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) 
                 instances_of(objects[name], image_id),
             )
         )
+    check_distinct(listed, file)
     return records

@@ -54,7 +54,6 @@ def load_records(
         )
     if not records:
         raise ValueError(f"{folder} holds no image with a caption{f' in the split {split!r}' if split else ''}.")
-    _check_distinct(records, folder)
     if missing != "keep":
         records = _find_images(records, folder, missing)
     return sorted(records, key=lambda r: (split_rank(r.split), isinstance(r.image_id, str), r.image_id))
@@ -76,18 +75,6 @@ def _what_may_be_meant(folder: Path) -> str:
         return f' Save {sheets[0]} as captions.csv ("CSV UTF-8"), with the header image,caption.'
     pictures = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
     return " It holds pictures alone: a captions.csv must say what they show." if pictures else ""
-
-
-def _check_distinct(records: list[Record], folder: Path) -> None:
-    """ValueError if an image is listed twice: it must not be trained on and tested with."""
-    split_of: dict[int | str, str] = {}
-    for record in records:
-        if record.image_id in split_of:
-            raise ValueError(
-                f"{folder}: image {shown(record.image_id)} is listed twice, in {split_of[record.image_id]} and "
-                f"{record.split}; an image belongs to one split."
-            )
-        split_of[record.image_id] = record.split
 
 
 def _find_images(records: list[Record], folder: Path, missing: str) -> list[Record]:

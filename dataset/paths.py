@@ -100,10 +100,15 @@ class Listing:
         if (names := self._names.get(path.parent)) is None:
             names = self._names[path.parent] = self._read(path.parent)
         wanted = normalize("NFC", path.name)
-        ways = [path.name, wanted, _folded(wanted), *(_folded(wanted + suffix) for suffix in SUFFIXES)]
+        ways = [path.name, wanted, *(f"{_folded(wanted + suffix)}\0" for suffix in ("", *SUFFIXES))]
         if name := next((names[way] for way in ways if way in names), None):
             return path.with_name(name)
         return path if path.exists() else None  # where upper and lower case are the same
+
+    def are_one(self, one: Path, other: Path) -> bool:
+        """Whether two paths are of one file; where there is none, whether they are written alike."""
+        found, too = self.find(one) or one, self.find(other) or other
+        return found == too or (found.exists() and too.exists() and found.samefile(too))
 
     @staticmethod
     def _read(folder: Path) -> dict[str, str]:
@@ -113,8 +118,46 @@ class Listing:
             return {}
         plain = {normalize("NFC", name): name for name in names} | {name: name for name in names}
         alike = Counter(map(_folded, names))
-        return {key: name for name in names if alike[key := _folded(name)] == 1} | plain
+        return {f"{key}\0": name for name in names if alike[key := _folded(name)] == 1} | plain  # \0: no file's own
+
+
+Listed = tuple[int | str, str, str]  # an image's id, its file, its split
+
+
+def check_distinct(images: Iterable[Listed], file: Path) -> None:
+    """ValueError if an id or a file on this disk is there twice: what is trained on must not be tested with.
+
+    `images` are those of all splits, whichever is asked for, as `file` lists them. Files are looked at only where two
+    names differ in no more than capitals, suffix or accents.
+    """
+    images = list(images)
+    if len({image_id for image_id, *_ in images}) == len({_stem(path) for _, path, _ in images}) == len(images):
+        return
+    listing, split_of, alike = Listing(), dict[int | str, str](), dict[str, list[Listed]]()
+    for image in images:
+        image_id, path, split = image
+        if image_id in split_of:
+            raise ValueError(
+                f"{file}: image {shown(image_id)} is listed twice, in {split_of[image_id]} and {split}: an image "
+                "belongs to one split, and each image needs an id of its own over all splits."
+            )
+        split_of[image_id] = split
+        namesakes = alike.setdefault(_stem(path), [])
+        for other, its_path, its_split in namesakes:
+            if listing.are_one(Path(its_path), Path(path)):
+                raise ValueError(
+                    f"{file}: {shown(other)} and {shown(image_id)} are one file, {shown(Path(path).name)}, in "
+                    f"{its_split} and {split}: list it once, in one split, its name written in one way."
+                )
+        namesakes.append(image)
+
+
+def _stem(path: str) -> str:
+    """What two ways of writing one path have in common."""
+    folded = _folded(path)
+    stem, _, suffix = folded.rpartition(".")
+    return stem if f".{suffix}" in SUFFIXES else folded
 
 
 def _folded(name: str) -> str:
-    return normalize("NFC", name).casefold() + "\0"  # no file's own name
+    return name.casefold() if name.isascii() else normalize("NFC", name).casefold()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from dataset.checks import check_caption, first_line, shown
 from dataset.flickr import TOKEN_FILES, listed_splits, read_token_line
-from dataset.paths import Listing, first_folder, image_folders, inside, only
+from dataset.paths import check_distinct, first_folder, image_folders, inside, only
 from dataset.records import Record, choose_splits
 
 TABLES = (("captions.txt", "captions.csv"), *((name,) for name in (*TOKEN_FILES, "results.csv")))  # the first is taken
@@ -73,21 +73,12 @@ def load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[R
     if all(name.replace("\\", "/").startswith(f"{images.name}/") for name in captions):  # as "Images/1.jpg"
         images = images.parent
     paths = {name: inside(images, name, file) for name in captions if name in split_of}
-    _check_distinct(paths, file)
+    check_distinct(((name, str(path), split_of[name]) for name, path in paths.items()), file)
     return [
         Record(name, paths[name], split_of[name], tuple(texts))
         for name, texts in captions.items()
         if split_of.get(name) in parts
     ]
-
-
-def _check_distinct(paths: Mapping[str, Path], file: Path) -> None:
-    """ValueError if two names are of one file on this disk: it must not be trained on and tested with."""
-    listing, name_of = Listing(), dict[Path, str]()
-    for name, path in paths.items():
-        other = name_of.setdefault(listing.find(path) or path, name)
-        if other != name:
-            raise ValueError(f"{file}: {shown(other)} and {shown(name)} are one file: write its name in one way.")
 
 
 def split_by_image(names: Iterable[str], seed: int) -> dict[str, str]:
