@@ -83,11 +83,11 @@ def _listed(folder: Path, names: dict[str, str], captioned: bool = False) -> Ite
 def _read_images(file: Path, changed: int) -> list[tuple[int | str, str]]:
     """Ids and names of the images that a file lists. Its captions, most of it, are passed over; `changed` is when."""
     text = file.read_text(encoding="utf-8-sig", errors="replace")
+    key = re.search(r'(?<!\\)"images"\s*:\s*(?=\[)', text)
     try:
-        start = re.search(r'(?<!\\)"images"\s*:\s*(?=\[)', text).end()
-        images, _ = json.JSONDecoder().raw_decode(text, start)
+        images, _ = json.JSONDecoder().raw_decode(text, key.end() if key else 0)
         return [(image["id"], image["file_name"]) for image in images]
-    except (AttributeError, ValueError, RecursionError, TypeError, KeyError):  # written or damaged in another way
+    except (ValueError, RecursionError, TypeError, KeyError):  # written or damaged in another way
         images = get_list(read_json(file), "images", file)
     return [(check_id(get_field(i, "id", file), file), get_field(i, "file_name", file)) for i in images]
 

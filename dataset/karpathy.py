@@ -21,7 +21,8 @@ from dataset.records import Record, choose_splits
 def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) -> list[Record]:
     """The records of one split, or of all; `restval` goes to training.
 
-    Raises ValueError if the file is damaged, an image is listed twice or the split is not there, FileNotFoundError if its images are not.
+    Raises ValueError if the file is damaged, an image is listed twice or the split is not there, FileNotFoundError if
+    its images are not.
     """
     entries: list[tuple[str, Any]] = []  # (split, entry of the file)
     for entry in get_list(read_json(file), "images", file):

@@ -35,7 +35,8 @@ def load_records(
     left out.
 
     Raises FileNotFoundError if the dataset, its folder of images or (unless skipped) an image is missing, ValueError if
-    the layout is not known, a file is damaged, or the split is not there.
+    the layout is not known, a file is damaged, an image is listed twice, be it in splits not asked for, or the split is
+    not there.
     """
     if missing not in ("stop", "skip", "keep"):
         raise ValueError(f'missing says what to do without an image: "stop", "skip" or "keep", not {missing!r}.')

@@ -130,7 +130,7 @@ def check_distinct(images: Iterable[Listed], file: Path) -> None:
     `images` are those of all splits, whichever is asked for, as `file` lists them. Files are looked at only where two
     names differ in no more than capitals, suffix or accents.
     """
-    images = list(images)
+    images = [(image_id, _plain(path), split) for image_id, path, split in images]
     if len({image_id for image_id, *_ in images}) == len({_stem(path) for _, path, _ in images}) == len(images):
         return
     listing, split_of, alike = Listing(), dict[int | str, str](), dict[str, list[Listed]]()
@@ -150,6 +150,11 @@ def check_distinct(images: Iterable[Listed], file: Path) -> None:
                     f"{its_split} and {split}: list it once, in one split, its name written in one way."
                 )
         namesakes.append(image)
+
+
+def _plain(path: str) -> str:
+    """The path with slashes alone, and no step that goes nowhere."""
+    return os.path.normpath(path.replace("\\", "/")) if "\\" in path or "/." in path or "//" in path else path
 
 
 def _stem(path: str) -> str:

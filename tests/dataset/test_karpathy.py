@@ -67,6 +67,7 @@ def test_karpathy_decides_the_splits_of_coco_and_keeps_its_instances(tiny_coco):
     [
         ({"imgid": 1, "filename": "2.jpg"}, "image 1 is listed twice, in train and test"),
         ({"imgid": 2, "filename": "1.jpg"}, "json: 1 and 2 are one file, '1.jpg', in train and test"),
+        ({"imgid": 2, "filename": ".\\1.jpg"}, "json: 1 and 2 are one file, '1.jpg', in train and test"),
         ({"imgid": 2, "filename": "1.JPG"}, "json: 1 and 2 are one file, '1.JPG', in train and test"),
     ],
 )
