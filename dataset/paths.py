@@ -89,7 +89,8 @@ class Listing:
     """The names in folders as they are on disk, each folder read once.
 
     One name can be written in two ways: "é" as one character (NFC, as most tables have it) or as "e" and an accent
-    (NFD, as macOS and archives made there have it). A table may also have other capitals, or no ".jpg".
+    (NFD, as macOS and archives made there have it). A table may also have other capitals, or no ".jpg". What several
+    files could be is none of them.
     """
 
     def __init__(self) -> None:
@@ -100,10 +101,12 @@ class Listing:
         if (names := self._names.get(path.parent)) is None:
             names = self._names[path.parent] = self._read(path.parent)
         wanted = normalize("NFC", path.name)
-        ways = [path.name, wanted, *(f"{_folded(wanted + suffix)}\0" for suffix in ("", *SUFFIXES))]
-        if name := next((names[way] for way in ways if way in names), None):
+        if name := next((names[way] for way in (path.name, wanted, f"{_folded(wanted)}\0") if way in names), None):
             return path.with_name(name)
-        return path if path.exists() else None  # where upper and lower case are the same
+        longer = [names[way] for suffix in SUFFIXES if (way := f"{_folded(wanted + suffix)}\0") in names]
+        if len(longer) == 1:
+            return path.with_name(longer[0])
+        return path if path.exists() and not path.is_dir() else None  # where upper and lower case are the same
 
     def are_one(self, one: Path, other: Path) -> bool:
         """Whether two paths are of one file; where there is none, whether they are written alike."""
@@ -113,7 +116,8 @@ class Listing:
     @staticmethod
     def _read(folder: Path) -> dict[str, str]:
         try:
-            names = os.listdir(folder)
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if not entry.is_dir()]
         except OSError:  # no such folder
             return {}
         plain = {normalize("NFC", name): name for name in names} | {name: name for name in names}
@@ -131,7 +135,7 @@ def check_distinct(images: Iterable[Listed], file: Path) -> None:
     names differ in no more than capitals, suffix or accents.
     """
     images = [(image_id, _plain(path), split) for image_id, path, split in images]
-    if len({image_id for image_id, *_ in images}) == len({_stem(path) for _, path, _ in images}) == len(images):
+    if len({image_id for image_id, *_ in images}) == len({stem(path) for _, path, _ in images}) == len(images):
         return
     listing, split_of, alike = Listing(), dict[int | str, str](), dict[str, list[Listed]]()
     for image in images:
@@ -142,7 +146,7 @@ def check_distinct(images: Iterable[Listed], file: Path) -> None:
                 "belongs to one split, and each image needs an id of its own over all splits."
             )
         split_of[image_id] = split
-        namesakes = alike.setdefault(_stem(path), [])
+        namesakes = alike.setdefault(stem(path), [])
         for other, its_path, its_split in namesakes:
             if listing.are_one(Path(its_path), Path(path)):
                 raise ValueError(
@@ -157,7 +161,7 @@ def _plain(path: str) -> str:
     return os.path.normpath(path.replace("\\", "/")) if "\\" in path or "/." in path or "//" in path else path
 
 
-def _stem(path: str) -> str:
+def stem(path: str) -> str:
     """What two ways of writing one path have in common."""
     folded = _folded(path)
     stem, _, suffix = folded.rpartition(".")

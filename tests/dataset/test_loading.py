@@ -206,6 +206,17 @@ def test_capitals_that_tell_files_apart_are_not_guessed(tmp_path):
                 load_records(folder)
 
 
+def test_what_two_files_could_be_is_not_guessed_and_a_folder_is_none(tmp_path):
+    for folder in three_layouts(tmp_path, ["1", "cat.png"]):
+        add_files(folder, ["1.png", "cat.png"])
+        images = folder / ("train" if folder.name == "coco" else "images")
+        (images / "1").mkdir()
+        assert images / "1.png" in {record.path for record in load_records(folder)}
+        add_files(folder, ["1.jpg"])
+        with pytest.raises(FileNotFoundError, match=r"1 of 2 images are missing from .*: '1'"):
+            load_records(folder)
+
+
 def test_a_folder_of_images_may_be_nested_once_more(tmp_path):
     """As Windows unpacks train2014.zip."""
     for folder in three_layouts(tmp_path, ["1.png"]):
