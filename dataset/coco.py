@@ -11,7 +11,8 @@ import contextlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def load_coco(folder: Path, split: str | None, instances: bool) -> list[Record]:
         real = images.resolve()
         captions = _read_annotations(file, "caption")
         objects = read_instances(folder, name) if instances else COCO()
+        check_objects(objects, captions.imgs, instances_file(folder, name))
         for entry in captions.dataset["images"]:
             image_id = entry["id"]
             if annotations := captions.imgToAnns.get(image_id):
@@ -102,21 +104,54 @@ def _images_of(folder: Path, name: str) -> Path:
 
 def read_instances(folder: Path, name: str) -> COCO:
     """The annotated objects in `instances_<name>.json`, indexed by image; an empty index if there is no such file."""
-    file = folder / "annotations" / f"instances_{name}.json"
+    file = instances_file(folder, name)
     if not file.is_file():
         return COCO()
     index = _read_annotations(file, "category_id", "bbox")
+    if len(index.cats) < len(index.dataset["categories"]):
+        twice = Counter(category["id"] for category in index.dataset["categories"]).most_common(1)[0][0]
+        raise ValueError(f"{file}: two categories have the id {shown(twice)}: give each category an id of its own.")
     for annotation in index.dataset["annotations"]:
         where = f"{file}: annotation {shown(annotation['id'])}"
         if not are_numbers(annotation["bbox"]) or len(annotation["bbox"]) != 4:
             raise ValueError(f"{where} has no box of four numbers.")
+        if min(annotation["bbox"][2:]) < 0:
+            raise ValueError(
+                f"{where} has the box {shown(annotation['bbox'])}, of which width or height is negative: a box is x "
+                "and y of its upper left corner, width, height."
+            )
+        if annotation.get("iscrowd", 0) not in (0, 1):
+            raise ValueError(f"{where} has {shown(annotation['iscrowd'])} for iscrowd, which is 0 or 1.")
         if not are_numbers([annotation.get("area", 0)]):
             raise ValueError(f"{where} has {shown(annotation['area'])} for an area, which is no number.")
         if not isinstance(annotation.get("attributes", {}), dict):
             raise ValueError(f"{where} has {shown(annotation['attributes'])} for attributes.")
+        for name in {"color", "size"} & annotation.get("attributes", {}).keys():
+            if not isinstance(annotation["attributes"][name], str):
+                raise ValueError(f"{where} has {shown(annotation['attributes'][name])} for a {name}, which is a word.")
         if annotation["category_id"] not in index.cats:
             raise ValueError(f"{where} is of category {shown(annotation['category_id'])}, which is not listed.")
     return index
+
+
+def check_objects(objects: COCO, known: Collection[int | str], file: Path) -> None:
+    """ValueError if annotated objects, of the images in `file`, are of none of these images, or name them otherwise."""
+    if not objects.imgToAnns or not known:
+        return
+    plain = {str(image_id).lstrip("0"): image_id for image_id in known}
+    for image_id in objects.imgToAnns:
+        meant = plain.get(str(image_id).lstrip("0"), image_id)
+        if image_id not in known and meant != image_id:
+            raise ValueError(
+                f"{file}: the image that has the id {shown(meant)} where its caption is has {shown(image_id)} here: "
+                "write ids alike in both files."
+            )
+    if not objects.imgs.keys() & known:
+        raise ValueError(f"{file} lists none of the captioned images: it belongs to others, remove it.")
+
+
+def instances_file(folder: Path, name: str) -> Path:
+    return folder / "annotations" / f"instances_{name}.json"
 
 
 def instances_of(objects: COCO, image_id: int | str) -> tuple[Instance, ...]:

@@ -13,9 +13,24 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from dataset.checks import check_caption, check_id, check_name, check_size, get_field, get_list, read_json, shown
-from dataset.coco import instances_of, read_instances
-from dataset.paths import Listed, check_distinct, first_folder, image_folders, inside, unnested
+from dataset.coco import check_objects, instances_file, instances_of, read_instances
+from dataset.paths import Listed, check_distinct, first_folder, image_folders, inside, only, unnested
 from dataset.records import Record, choose_splits
+
+NAMES = ("dataset_coco.json", "dataset_flickr8k.json", "dataset_flickr30k.json")
+
+
+def find_splits(folder: Path) -> Path | None:
+    """The file of Karpathy's in a folder; None if there is none, ValueError if there are two.
+
+    One of another name must have a list of images: Kaggle's and Hugging Face's files about a dataset are called alike.
+    """
+    return only(file for file in folder.glob("dataset*.json") if file.name in NAMES or _has_images(file))
+
+
+def _has_images(file: Path) -> bool:
+    content = read_json(file)
+    return isinstance(content, dict) and isinstance(content.get("images"), list)
 
 
 def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) -> list[Record]:
@@ -45,6 +60,7 @@ def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) 
             continue
         if name not in objects:
             objects[name] = read_instances(folder, name) if instances and name else COCO()
+            check_objects(objects[name], {e.get("cocoid") for _, e in entries}, instances_file(folder, name))
         where = f"{file}: image {shown(image_id)}"
         records.append(
             Record(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dataset.checks import shown
 from dataset.coco import load_coco
-from dataset.karpathy import load_karpathy
-from dataset.paths import SUFFIXES, Listing, find, only
+from dataset.karpathy import NAMES, find_splits, load_karpathy
+from dataset.paths import SUFFIXES, Listing, find
 from dataset.records import Record, split_rank
 from dataset.tables import find_table, load_table
 
@@ -41,7 +41,7 @@ def load_records(
     if missing not in ("stop", "skip", "keep"):
         raise ValueError(f'missing says what to do without an image: "stop", "skip" or "keep", not {missing!r}.')
     folder = find(dataset)
-    if (file := only(folder.glob("dataset*.json"))) is not None:
+    if (file := find_splits(folder)) is not None:
         records = load_karpathy(folder, file, split, instances)
     elif any(folder.glob("annotations/captions_*.json")):
         records = load_coco(folder, split, instances)
@@ -50,7 +50,8 @@ def load_records(
     else:
         raise ValueError(
             f"{folder} is not a dataset this course knows: it holds neither annotations/captions_<split>.json (COCO), "
-            "nor dataset_*.json (Karpathy's splits), nor captions.txt, captions.csv, Flickr8k.token.txt or results.csv."
+            "nor dataset_*.json with a list of images (Karpathy's splits), nor captions.txt, captions.csv, "
+            "Flickr8k.token.txt or results.csv."
             f"{_what_may_be_meant(folder)}"
         )
     if not records:
@@ -62,8 +63,8 @@ def load_records(
 
 def _is_dataset(folder: Path) -> bool:
     """Whether a folder has a layout that is known."""
-    files = [*folder.glob("dataset*.json"), *folder.glob("annotations/captions_*.json")]
-    return bool(files) or find_table(folder) is not None
+    files = [folder.joinpath(name) for name in NAMES if (folder / name).is_file()]
+    return bool([*files, *folder.glob("annotations/captions_*.json")]) or find_table(folder) is not None
 
 
 def _what_may_be_meant(folder: Path) -> str:
@@ -74,6 +75,9 @@ def _what_may_be_meant(folder: Path) -> str:
     sheets = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".xlsx", ".xls", ".ods"))
     if sheets:
         return f' Save {sheets[0]} as captions.csv ("CSV UTF-8"), with the header image,caption.'
+    tables = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+    if tables:
+        return f" If {tables[0]} is its table, call it captions.csv."
     pictures = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
     return " It holds pictures alone: a captions.csv must say what they show." if pictures else ""
 

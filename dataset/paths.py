@@ -30,10 +30,10 @@ SUFFIXES = (".jpg", ".jpeg", ".png")  # that a table may leave out
 
 def find(dataset: str | Path) -> Path:
     """The folder of a dataset, by its name in `DATA` or its path; FileNotFoundError if there is none."""
-    for folder in (DATA / dataset, Path(dataset).expanduser()):
-        if folder.is_dir():
+    for folder in (DATA / dataset, Path(os.path.expanduser(dataset))):
+        if os.path.isdir(folder):  # False also for what no disk can hold, as a name of 300 letters
             return folder
-    if Path(dataset).is_file():
+    if os.path.isfile(dataset):
         raise FileNotFoundError(f"{dataset} is a file, a dataset is a folder: {_instead_of(Path(dataset))}")
     there = [folder.name for folder in DATA.iterdir() if folder.is_dir()] if DATA.is_dir() else []
     known = {name.lower(): name for name in (*WAYS, *there)}

@@ -76,12 +76,33 @@ def test_damaged_captions_are_refused_in_one_sentence(tiny_coco, change, message
         load_records(tiny_coco)
 
 
+IDS = (("images", "id"), ("annotations", "image_id"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: c["annotations"][1].update(category_id=77), "annotation 2 is of category 77, which is not listed"),
         (lambda c: c["annotations"][1].pop("bbox"), "instances_train.json: there is no field 'bbox'"),
         (lambda c: c["annotations"][1].update(bbox=[1, 2]), "annotation 2 has no box of four numbers"),
+        (
+            lambda c: c["annotations"][1].update(bbox=[9, 9, -4, 4]),
+            r"annotation 2 has the box \[9, 9, -4, 4\], of wh",
+        ),
+        (lambda c: c["annotations"][1].update(iscrowd="0"), "annotation 2 has '0' for iscrowd, which is 0 or 1"),
+        (
+            lambda c: c["annotations"][1].update(attributes={"color": ["red"]}),
+            r"annotation 2 has \['red'\] for a color, which is a word",
+        ),
+        (lambda c: c["categories"].append(c["categories"][0]), "train.json: two categories have the id 1: give each"),
+        (
+            lambda c: [entry.update({key: str(entry[key])}) for part, key in IDS for entry in c[part]],
+            "train.json: the image that has the id 1 where its caption is has '1' here: write ids alike in both",
+        ),
+        (
+            lambda c: [entry.update({key: entry[key] + 900}) for part, key in IDS for entry in c[part]],
+            "train.json lists none of the captioned images: it belongs to others, remove it",
+        ),
     ],
 )
 def test_damaged_instances_are_refused_in_one_sentence(tiny_coco, change, message):

@@ -79,6 +79,28 @@ def test_a_spreadsheet_is_answered_with_how_to_save_it(tmp_path):
         load_records(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["captions.tsv", "Captions_mine.csv"])
+def test_a_table_of_another_name_is_answered_with_its_name(tmp_path, name):
+    (tmp_path / name).write_text("image,caption\n1.jpg,a dog\n")
+    with pytest.raises(ValueError, match=rf"If {name} is its table, call it captions\.csv"):
+        load_records(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dataset-metadata.json", "dataset_infos.json", "dataset.json"])
+@pytest.mark.parametrize("content", ['{"title": "Flickr 8k"}', '{"images": 8091}', "[]"])
+def test_a_file_about_a_dataset_is_not_its_splits(tmp_path, name, content):
+    folder = three_layouts(tmp_path, ["1.png", "2.png"])[2]
+    add_files(folder, ["1.png", "2.png"])
+    (folder / name).write_text(content)
+    assert {record.image_id for record in load_records(folder)} == {"1.png", "2.png"}
+
+
+@pytest.mark.parametrize("name", ["~nobodyxyz/flickr", "x" * 300, "~" + "x" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have_is_answered_like_others(name):
+    with pytest.raises(FileNotFoundError, match=r"No dataset at .*DATA="):
+        load_records(name)
+
+
 def test_an_image_in_two_splits_is_refused(tiny_coco):
     for kind in ("captions", "instances"):
         text = (tiny_coco / f"annotations/{kind}_train.json").read_text()
