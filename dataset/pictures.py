@@ -100,6 +100,18 @@ def upright(image: Image.Image | Any) -> Image.Image:
     return picture
 
 
+def turn_of(path: Path) -> tuple[tuple[int, int], Image.Transpose | None]:
+    """Width and height of a file's picture as it lies there, and how `open_image` turns it.
+
+    A file that cannot be read is not turned, either.
+    """
+    try:
+        with _opened(path) as image, _pillow_warnings():
+            return image.size, UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as in open_image, which says why
+        return (0, 0), None
+
+
 def _opened(path: str | Path) -> Image.Image:
     """The file as Pillow knows it, its pixels not yet read."""
     formats: tuple[str, ...] = FORMATS
