@@ -6,11 +6,14 @@ a ValueError of one sentence that names the file and shows at most 60 characters
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+NEWLINE = re.compile("\r\n|\r|\n")
 
 
 def read_json(file: Path, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
@@ -28,6 +31,23 @@ def read_json(file: Path, each: Callable[[dict[str, Any]], Any] | None = None) -
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
         reason = f"{file}: broken JSON ({first_line(error)})"
     raise ValueError(f"{reason}; fetch or draw the file again.")
+
+
+def read_text(file: Path) -> str:
+    """A text file as spreadsheets and consoles write it: UTF-8, or UTF-16 with its byte-order mark.
+
+    ValueError, with the line, if it is in another encoding.
+    """
+    content = file.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = len(NEWLINE.split(content[: error.start].decode(encoding, "ignore")))
+        raise ValueError(
+            f"{file}, line {line} is not {error.encoding.upper()} text ({first_line(error)}): save it as UTF-8, a "
+            'table as "CSV UTF-8", or with encoding="utf-8".'
+        ) from None
 
 
 def get_field(entry: Any, name: str, file: Path) -> Any:
@@ -53,10 +73,10 @@ def check_id(value: Any, file: Path) -> int | str:
     return value
 
 
-def check_name(value: Any, file: Path) -> str:
+def check_name(value: Any, file: Path | str) -> str:
     """A text that can name a file on any operating system."""
     if not is_text(value) or len(value.encode()) > 255 or any(ord(c) < 32 for c in value):
-        raise ValueError(f"{file}: the file name {shown(value)} is not a name.")
+        raise ValueError(f"{file}: the file name {shown(value)} is not a name: that is one to 255 bytes of text.")
     return value
 
 

@@ -13,15 +13,31 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from dataset.checks import check_caption, check_id, check_name, check_size, get_field, get_list, read_json, shown
-from dataset.coco import instances_of, read_instances
-from dataset.paths import first_folder, image_folders, inside, unnested
+from dataset.coco import check_objects, instances_file, instances_of, read_instances
+from dataset.paths import Listed, check_distinct, first_folder, image_folders, inside, only, unnested
 from dataset.records import Record, choose_splits
+
+NAMES = ("dataset_coco.json", "dataset_flickr8k.json", "dataset_flickr30k.json")
+
+
+def find_splits(folder: Path) -> Path | None:
+    """The file of Karpathy's in a folder; None if there is none, ValueError if there are two.
+
+    One of another name must have a list of images: Kaggle's and Hugging Face's files about a dataset are called alike.
+    """
+    return only(file for file in folder.glob("dataset*.json") if file.name in NAMES or _has_images(file))
+
+
+def _has_images(file: Path) -> bool:
+    content = read_json(file)
+    return isinstance(content, dict) and isinstance(content.get("images"), list)
 
 
 def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) -> list[Record]:
     """The records of one split, or of all; `restval` goes to training.
 
-    Raises ValueError if the file is damaged or the split is not there, FileNotFoundError if its images are not.
+    Raises ValueError if the file is damaged, an image is listed twice or the split is not there, FileNotFoundError if
+    its images are not.
     """
     entries: list[tuple[str, Any]] = []  # (split, entry of the file)
     for entry in get_list(read_json(file), "images", file):
@@ -30,16 +46,21 @@ def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) 
     parts = choose_splits(split, {part for part, _ in entries}, folder)
     images: dict[str, Path] = {}  # "train2014" -> its folder; "" for Flickr, which has one folder
     objects: dict[str, COCO] = {}
-    records = []
+    listed, records = list[Listed](), []
     for part, entry in entries:
-        if part not in parts or not get_list(entry, "sentences", file):
+        if not get_list(entry, "sentences", file):
             continue
         image_id = check_id(entry["cocoid"] if "cocoid" in entry else get_field(entry, "imgid", file), file)
         name = entry.get("filepath", "") and check_name(entry["filepath"], file)
         if name not in images:
             tops = [inside(folder, f"{top}{name}", file) for top in ("", "images/")] if name else []
             images[name] = first_folder([*map(unnested, tops)] or image_folders(folder))
+        listed.append((image_id, f"{images[name]}/{get_field(entry, 'filename', file)}", part))
+        if part not in parts:
+            continue
+        if name not in objects:
             objects[name] = read_instances(folder, name) if instances and name else COCO()
+            check_objects(objects[name], {e.get("cocoid") for _, e in entries}, instances_file(folder, name))
         where = f"{file}: image {shown(image_id)}"
         records.append(
             Record(
@@ -51,4 +72,5 @@ def load_karpathy(folder: Path, file: Path, split: str | None, instances: bool) 
                 instances_of(objects[name], image_id),
             )
         )
+    check_distinct(listed, file)
     return records

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dataset.checks import shown
 from dataset.coco import load_coco
-from dataset.karpathy import load_karpathy
-from dataset.paths import SUFFIXES, Listing, find, only
+from dataset.karpathy import NAMES, find_splits, load_karpathy
+from dataset.paths import SUFFIXES, Listing, find
 from dataset.records import Record, split_rank
 from dataset.tables import find_table, load_table
 
@@ -35,12 +35,13 @@ def load_records(
     left out.
 
     Raises FileNotFoundError if the dataset, its folder of images or (unless skipped) an image is missing, ValueError if
-    the layout is not known, a file is damaged, or the split is not there.
+    the layout is not known, a file is damaged, an image is listed twice, be it in splits not asked for, or the split is
+    not there.
     """
     if missing not in ("stop", "skip", "keep"):
         raise ValueError(f'missing says what to do without an image: "stop", "skip" or "keep", not {missing!r}.')
     folder = find(dataset)
-    if (file := only(folder.glob("dataset*.json"))) is not None:
+    if (file := find_splits(folder)) is not None:
         records = load_karpathy(folder, file, split, instances)
     elif any(folder.glob("annotations/captions_*.json")):
         records = load_coco(folder, split, instances)
@@ -49,12 +50,12 @@ def load_records(
     else:
         raise ValueError(
             f"{folder} is not a dataset this course knows: it holds neither annotations/captions_<split>.json (COCO), "
-            "nor dataset_*.json (Karpathy's splits), nor captions.txt, captions.csv, Flickr8k.token.txt or results.csv."
+            "nor dataset_*.json with a list of images (Karpathy's splits), nor captions.txt, captions.csv, "
+            "Flickr8k.token.txt or results.csv."
             f"{_what_may_be_meant(folder)}"
         )
     if not records:
         raise ValueError(f"{folder} holds no image with a caption{f' in the split {split!r}' if split else ''}.")
-    _check_distinct(records, folder)
     if missing != "keep":
         records = _find_images(records, folder, missing)
     return sorted(records, key=lambda r: (split_rank(r.split), isinstance(r.image_id, str), r.image_id))
@@ -62,8 +63,8 @@ def load_records(
 
 def _is_dataset(folder: Path) -> bool:
     """Whether a folder has a layout that is known."""
-    files = [*folder.glob("dataset*.json"), *folder.glob("annotations/captions_*.json")]
-    return bool(files) or find_table(folder) is not None
+    files = [folder.joinpath(name) for name in NAMES if (folder / name).is_file()]
+    return bool([*files, *folder.glob("annotations/captions_*.json")]) or find_table(folder) is not None
 
 
 def _what_may_be_meant(folder: Path) -> str:
@@ -74,20 +75,11 @@ def _what_may_be_meant(folder: Path) -> str:
     sheets = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".xlsx", ".xls", ".ods"))
     if sheets:
         return f' Save {sheets[0]} as captions.csv ("CSV UTF-8"), with the header image,caption.'
+    tables = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+    if tables:
+        return f" If {tables[0]} is its table, call it captions.csv."
     pictures = any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
     return " It holds pictures alone: a captions.csv must say what they show." if pictures else ""
-
-
-def _check_distinct(records: list[Record], folder: Path) -> None:
-    """ValueError if an image is listed twice: it must not be trained on and tested with."""
-    split_of: dict[int | str, str] = {}
-    for record in records:
-        if record.image_id in split_of:
-            raise ValueError(
-                f"{folder}: image {shown(record.image_id)} is listed twice, in {split_of[record.image_id]} and "
-                f"{record.split}; an image belongs to one split."
-            )
-        split_of[record.image_id] = record.split
 
 
 def _find_images(records: list[Record], folder: Path, missing: str) -> list[Record]:

@@ -30,10 +30,10 @@ SUFFIXES = (".jpg", ".jpeg", ".png")  # that a table may leave out
 
 def find(dataset: str | Path) -> Path:
     """The folder of a dataset, by its name in `DATA` or its path; FileNotFoundError if there is none."""
-    for folder in (DATA / dataset, Path(dataset).expanduser()):
-        if folder.is_dir():
+    for folder in (DATA / dataset, Path(os.path.expanduser(dataset))):
+        if os.path.isdir(folder):  # False also for what no disk can hold, as a name of 300 letters
             return folder
-    if Path(dataset).is_file():
+    if os.path.isfile(dataset):
         raise FileNotFoundError(f"{dataset} is a file, a dataset is a folder: {_instead_of(Path(dataset))}")
     there = [folder.name for folder in DATA.iterdir() if folder.is_dir()] if DATA.is_dir() else []
     known = {name.lower(): name for name in (*WAYS, *there)}
@@ -89,7 +89,8 @@ class Listing:
     """The names in folders as they are on disk, each folder read once.
 
     One name can be written in two ways: "é" as one character (NFC, as most tables have it) or as "e" and an accent
-    (NFD, as macOS and archives made there have it). A table may also have other capitals, or no ".jpg".
+    (NFD, as macOS and archives made there have it). A table may also have other capitals, or no ".jpg". What several
+    files could be is none of them.
     """
 
     def __init__(self) -> None:
@@ -100,21 +101,72 @@ class Listing:
         if (names := self._names.get(path.parent)) is None:
             names = self._names[path.parent] = self._read(path.parent)
         wanted = normalize("NFC", path.name)
-        ways = [path.name, wanted, _folded(wanted), *(_folded(wanted + suffix) for suffix in SUFFIXES)]
-        if name := next((names[way] for way in ways if way in names), None):
+        if name := next((names[way] for way in (path.name, wanted, f"{_folded(wanted)}\0") if way in names), None):
             return path.with_name(name)
-        return path if path.exists() else None  # where upper and lower case are the same
+        longer = [names[way] for suffix in SUFFIXES if (way := f"{_folded(wanted + suffix)}\0") in names]
+        if len(longer) == 1:
+            return path.with_name(longer[0])
+        return path if path.exists() and not path.is_dir() else None  # where upper and lower case are the same
+
+    def are_one(self, one: Path, other: Path) -> bool:
+        """Whether two paths are of one file; where there is none, whether they are written alike."""
+        found, too = self.find(one) or one, self.find(other) or other
+        return found == too or (found.exists() and too.exists() and found.samefile(too))
 
     @staticmethod
     def _read(folder: Path) -> dict[str, str]:
         try:
-            names = os.listdir(folder)
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if not entry.is_dir()]
         except OSError:  # no such folder
             return {}
         plain = {normalize("NFC", name): name for name in names} | {name: name for name in names}
         alike = Counter(map(_folded, names))
-        return {key: name for name in names if alike[key := _folded(name)] == 1} | plain
+        return {f"{key}\0": name for name in names if alike[key := _folded(name)] == 1} | plain  # \0: no file's own
+
+
+Listed = tuple[int | str, str, str]  # an image's id, its file, its split
+
+
+def check_distinct(images: Iterable[Listed], file: Path) -> None:
+    """ValueError if an id or a file on this disk is there twice: what is trained on must not be tested with.
+
+    `images` are those of all splits, whichever is asked for, as `file` lists them. Files are looked at only where two
+    names differ in no more than capitals, suffix or accents.
+    """
+    images = [(image_id, _plain(path), split) for image_id, path, split in images]
+    if len({image_id for image_id, *_ in images}) == len({stem(path) for _, path, _ in images}) == len(images):
+        return
+    listing, split_of, alike = Listing(), dict[int | str, str](), dict[str, list[Listed]]()
+    for image in images:
+        image_id, path, split = image
+        if image_id in split_of:
+            raise ValueError(
+                f"{file}: image {shown(image_id)} is listed twice, in {split_of[image_id]} and {split}: an image "
+                "belongs to one split, and each image needs an id of its own over all splits."
+            )
+        split_of[image_id] = split
+        namesakes = alike.setdefault(stem(path), [])
+        for other, its_path, its_split in namesakes:
+            if listing.are_one(Path(its_path), Path(path)):
+                raise ValueError(
+                    f"{file}: {shown(other)} and {shown(image_id)} are one file, {shown(Path(path).name)}, in "
+                    f"{its_split} and {split}: list it once, in one split, its name written in one way."
+                )
+        namesakes.append(image)
+
+
+def _plain(path: str) -> str:
+    """The path with slashes alone, and no step that goes nowhere."""
+    return os.path.normpath(path.replace("\\", "/")) if "\\" in path or "/." in path or "//" in path else path
+
+
+def stem(path: str) -> str:
+    """What two ways of writing one path have in common."""
+    folded = _folded(path)
+    stem, _, suffix = folded.rpartition(".")
+    return stem if f".{suffix}" in SUFFIXES else folded
 
 
 def _folded(name: str) -> str:
-    return normalize("NFC", name).casefold() + "\0"  # no file's own name
+    return name.casefold() if name.isascii() else normalize("NFC", name).casefold()

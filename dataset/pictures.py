@@ -6,6 +6,7 @@ Comes in: a path. Goes out: an upright RGB picture, or a sentence that says why 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 import warnings
@@ -35,17 +36,17 @@ LARGEST_JPEG = 256_000_000  # pixels; the largest telephones' have 200 million
 def open_image(path: str | Path) -> Image.Image:
     """A picture as people see it: RGB, 8 bits, upright.
 
-    Transparent pixels are laid over white, 16-bit grey is scaled to 8 bits, EXIF rotation is carried out. A JPEG too
-    large for Pillow's limit (MAX_IMAGE_PIXELS) is read at a quarter of its width and height. HEIC is read if
-    pillow-heif is installed. "~" is one's home. Raises FileNotFoundError if there is no such file, ValueError if it
-    cannot be read whole; nothing is replaced silently.
+    Transparent pixels are laid over white, 16-bit grey is scaled to 8 bits (of 32 bits it is refused: nobody knows how
+    many are used), EXIF rotation is carried out. A JPEG too large for Pillow's limit (MAX_IMAGE_PIXELS) is read at a
+    quarter of its width and height. HEIC is read if pillow-heif is installed. "~" is one's home. Raises
+    FileNotFoundError if there is no such file, ValueError if it cannot be read whole; nothing is replaced silently.
     """
     if not isinstance(path, str | Path):
         raise ValueError(f"open_image opens a file by its path, {type(path).__name__} is none")
     if re.match(r"\w[\w+.-]+:/", str(path)):
         raise ValueError(f"{path} is an address, not a file: download the picture first")
-    path = Path(path).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(path))  # which leaves "~x.jpg" as it is
+    if os.path.isdir(path):
         raise ValueError(f"{path} is a folder: name a picture in it")
     try:
         if path.is_fifo():  # nobody may ever write into it
@@ -97,6 +98,18 @@ def upright(image: Image.Image | Any) -> Image.Image:
         picture = picture.transpose(turn)
         picture.info.clear()  # says no longer that it is to be turned
     return picture
+
+
+def turn_of(path: Path) -> tuple[tuple[int, int], Image.Transpose | None]:
+    """Width and height of a file's picture as it lies there, and how `open_image` turns it.
+
+    A file that cannot be read is not turned, either.
+    """
+    try:
+        with _opened(path) as image, _pillow_warnings():
+            return image.size, UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # as in open_image, which says why
+        return (0, 0), None
 
 
 def _opened(path: str | Path) -> Image.Image:
@@ -153,6 +166,8 @@ def _pillow_warnings() -> Iterator[None]:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "I" and image.format != "PNG":  # 8, 16 or 32 bits? A PNG has at most 16
+        raise ValueError("its grey levels are 32-bit numbers without an agreed range: save it as 8 or 16 bits")
     if image.mode.startswith("I"):  # convert() would clip 16-bit grey at 255, not scale it
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:

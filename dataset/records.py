@@ -59,12 +59,12 @@ class Instance:
                 f"The mask of this {self.category} was encoded for an image of height x width {shown(size)}, "
                 f"not {[height, width]}: ask for it in its own size, then resize it."
             )
-        try:
-            if isinstance(encoded.get("counts"), list):  # crowds in COCO: run lengths, not yet compressed
-                encoded = rle.frPyObjects(encoded, height, width)
-            return rle.decode(encoded).astype(bool)
-        except (KeyError, ValueError, TypeError, OverflowError):
-            raise ValueError(f"The mask of this {self.category} is damaged: its runs do not fill {size}.") from None
+        counts = encoded.get("counts")
+        runs = counts if isinstance(counts, list) else _runs_of(counts)  # crowds in COCO are not compressed
+        if not are_numbers(runs) or any(type(run) is not int or run < 0 for run in runs) or sum(runs) != height * width:
+            raise ValueError(f"The mask of this {self.category} is damaged: its runs do not fill {size}.")
+        inside = np.arange(len(runs)) % 2 == 1  # the first run is outside the object; runs go down the columns
+        return np.repeat(inside, runs).reshape(width, height).T
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,27 @@ class Record:
     def categories(self) -> tuple[str, ...]:
         """Names of the annotated categories, each once, in order of first appearance."""
         return tuple(dict.fromkeys(instance.category for instance in self.instances))
+
+
+def _runs_of(counts: Any) -> list[int]:
+    """The run lengths in COCO's compressed text; [] if it is none.
+
+    Each number is given in characters of five bits, the lowest first, a sixth bit saying that more follow; from the
+    fourth number on it is the difference to the last but one. As `rleFrString` in pycocotools, which takes any bytes,
+    and whose `decode` leaves what too few runs do not fill as the memory was.
+    """
+    runs, number, bits = list[int](), 0, 0
+    text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    for byte in text if isinstance(text, bytes) else b"":
+        if bits > 30:  # no picture has as many pixels
+            return []
+        number |= (byte - 48 & 31) << bits
+        bits += 5
+        if not byte - 48 & 32:
+            number -= (byte - 48 & 16) << bits - 4  # the sign
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+            number = bits = 0
+    return runs
 
 
 def fingerprint(records: Iterable[Record]) -> str:

@@ -4,7 +4,7 @@ Comes in: a folder with a table, a line for each caption, and the images in `ima
 or beside the table. The table is `captions.txt` or `captions.csv` with the header `image,caption` (or other usual
 names), CSV as a spreadsheet or pandas writes it: commas, semicolons, tabs or bars between the cells; UTF-8, or UTF-16
 with its mark. Or it is Kaggle's Flickr30k, with `image_name`, `comment_number`, `comment`; or Flickr's own token file
-(flickr.py). Goes out: records, split by the lists beside the table, else by image.
+(flickr.py). Goes out: records, split as its column `split` says, or the lists beside it, else by image.
 
 A broken row of one's own table stops the reading, as it can be mended. Of a published table, a few are named and left
 out.
@@ -12,18 +12,18 @@ out.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from dataset.checks import check_caption, first_line, shown
+from dataset.checks import NEWLINE, check_caption, check_name, first_line, read_text, shown
 from dataset.flickr import TOKEN_FILES, listed_splits, read_token_line
-from dataset.paths import Listing, first_folder, image_folders, inside, only
+from dataset.paths import IMAGE_FOLDERS, check_distinct, first_folder, image_folders, inside, only, stem
 from dataset.records import Record, choose_splits
 
 TABLES = (("captions.txt", "captions.csv"), *((name,) for name in (*TOKEN_FILES, "results.csv")))  # the first is taken
@@ -32,7 +32,9 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}  # Excel 
 COLUMNS = {"image": "caption", "image_name": "comment"}  # one's own, Flickr30k's
 IMAGE = {"image", "image_id", "image_name", "image_path", "img", "file", "file_name", "filename", "path"}  # otherwise
 CAPTION = {"caption", "captions", "comment", "description", "sentence", "text"}
-NEWLINE = re.compile("\r\n|\r|\n")
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
+SPLIT_NAMES |= {"restval": "train", "test": "test", "testing": "test"}
+LIST = re.compile(r"""\[\s*(["']).*\1\s*\]""")  # several captions in one cell
 QUOTES = "a cell that begins with a quote ends with one on the same line, and quotes inside it are doubled"
 FEW = 5  # broken rows of a published table that are left out, whatever their share; else one in a hundred
 
@@ -44,6 +46,7 @@ class Header(NamedTuple):
     cells: int
     image: int  # the columns
     caption: int
+    split: int | None
     published: bool
 
 
@@ -61,19 +64,19 @@ def load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[R
 
     Raises ValueError if a row is damaged, two names are of one file, or the split is not there.
     """
-    captions = _read_captions(file)
+    captions, split_of = _read_captions(file)
     if not captions:
         raise ValueError(f"{file} holds no captions.")
-    split_of = listed_splits(file.parent)
-    if split_of and (others := captions.keys() - split_of):
-        _say(f"{file}: {len(others):,} of {len(captions):,} images left out, they are in no list of a split")
-    split_of = split_of or split_by_image(captions, seed)
-    parts = choose_splits(split, (split_of[name] for name in captions if name in split_of), folder)
+    if not split_of and (listed := listed_splits(file.parent)):
+        split_of = _find_in_lists(listed, captions, file)
+    if not split_of:
+        split_of = split_by_image(captions, seed)
+        if split not in (None, *split_of.values()) and len(captions) < 3:
+            raise ValueError(f"{file} is too small to be split: it has captions of {len(captions)} images, not of 3.")
+    parts = choose_splits(split, split_of.values(), folder)
     images = first_folder([*image_folders(folder), folder])
-    if all(name.replace("\\", "/").startswith(f"{images.name}/") for name in captions):  # as "Images/1.jpg"
-        images = images.parent
-    paths = {name: inside(images, name, file) for name in captions if name in split_of}
-    _check_distinct(paths, file)
+    paths = {name: _find_image(images, name, file) for name in captions if name in split_of}
+    check_distinct(((name, str(path), split_of[name]) for name, path in paths.items()), file)
     return [
         Record(name, paths[name], split_of[name], tuple(texts))
         for name, texts in captions.items()
@@ -81,13 +84,27 @@ def load_table(folder: Path, file: Path, split: str | None, seed: int) -> list[R
     ]
 
 
-def _check_distinct(paths: Mapping[str, Path], file: Path) -> None:
-    """ValueError if two names are of one file on this disk: it must not be trained on and tested with."""
-    listing, name_of = Listing(), dict[Path, str]()
-    for name, path in paths.items():
-        other = name_of.setdefault(listing.find(path) or path, name)
-        if other != name:
-            raise ValueError(f"{file}: {shown(other)} and {shown(name)} are one file: write its name in one way.")
+def _find_in_lists(listed: dict[str, str], names: Collection[str], file: Path) -> dict[str, str]:
+    """The split of each name that a list has; a list may leave out ".jpg"."""
+    stems = Counter(stem(name) for name in listed)
+    alike = {key: split for name, split in listed.items() if stems[key := stem(name)] == 1}
+    found = {name: split for name in names if (split := listed.get(name) or alike.get(stem(name)))}
+    if not found:
+        raise ValueError(
+            f"{file}: none of its {len(names):,} images is in the lists of splits beside it: it has "
+            f"{shown(next(iter(names)))}, they have {shown(next(iter(listed)))}."
+        )
+    if others := len(names) - len(found):
+        _say(f"{file}: {others:,} of {len(names):,} images left out, they are in no list of a split")
+    return found
+
+
+def _find_image(images: Path, name: str, file: Path) -> Path:
+    """The path of a picture; its name may have the folder's in front, as "Images/1.jpg", whatever it is called here."""
+    path = inside(images, name, file)
+    parts = path.relative_to(images).parts
+    known = len(parts) > 1 and parts[0].casefold() in {n.casefold() for n in (images.name, *IMAGE_FOLDERS)}
+    return images.joinpath(*parts[1:]) if known and not (images / parts[0]).is_dir() else path
 
 
 def split_by_image(names: Iterable[str], seed: int) -> dict[str, str]:
@@ -101,9 +118,12 @@ def split_by_image(names: Iterable[str], seed: int) -> dict[str, str]:
     return split_of | dict.fromkeys(ranked[:tenth], "test") | dict.fromkeys(ranked[tenth : 2 * tenth], "val")
 
 
-def _read_captions(file: Path) -> dict[str, list[str]]:
-    """Image name -> its captions, in the table's order; each line is read alone, so that no quote spans several."""
-    lines = NEWLINE.split(_read_text(file))
+def _read_captions(file: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Image name -> its captions, in the table's order, and -> its split, where the table has that column.
+
+    Each line is read alone, so that no quote spans several.
+    """
+    lines = NEWLINE.split(read_text(file))
     if file.name in TOKEN_FILES:
         return _gather(file, lines, 1, read_token_line, published=True)
     header = _read_header(lines[0], file)
@@ -111,15 +131,20 @@ def _read_captions(file: Path) -> dict[str, list[str]]:
 
 
 def _gather(
-    file: Path, lines: list[str], first: int, read: Callable[[str, str], tuple[str, str]], published: bool
-) -> dict[str, list[str]]:
+    file: Path, lines: list[str], first: int, read: Callable[[str, str], tuple[str, str, str | None]], published: bool
+) -> tuple[dict[str, list[str]], dict[str, str]]:
     """What `read` makes of each line, and how much that is, printed; `first` is the number of the first line."""
-    captions: dict[str, list[str]] = {}
+    captions, split_of = dict[str, list[str]](), dict[str, str]()
     refused: list[str] = []
     for number, line in enumerate(lines, start=first):
         if line.strip():
             try:
-                name, caption = read(line, f"{file}, line {number}")
+                name, caption, split = read(line, f"{file}, line {number}")
+                if split and split_of.setdefault(name, split) != split:
+                    raise ValueError(
+                        f"{file}, line {number}: {shown(name)} is in {split}, above in {split_of[name]}: an image "
+                        "belongs to one split."
+                    )
             except ValueError as error:
                 if not published or len(refused) >= max(FEW, len(lines) // 100):
                     raise
@@ -130,7 +155,7 @@ def _gather(
         _say(f"left out: {reason}")
     rows = sum(map(len, captions.values()))
     _say(f"{file}: {rows:,} captions of {len(captions):,} images; broken rows: {len(refused):,}")
-    return captions
+    return captions, split_of
 
 
 @cache  # a table is read again for each split
@@ -138,8 +163,8 @@ def _say(text: str) -> None:
     print(text)
 
 
-def _read_row(header: Header, line: str, where: str) -> tuple[str, str]:
-    """A line's image and caption."""
+def _read_row(header: Header, line: str, where: str) -> tuple[str, str, str | None]:
+    """A line's image, caption and split, None where the table does not say."""
     try:
         (row,) = csv.reader([line], delimiter=header.delimiter, skipinitialspace=True, strict=True)
     except csv.Error as error:
@@ -155,33 +180,28 @@ def _read_row(header: Header, line: str, where: str) -> tuple[str, str]:
         raise ValueError(
             f"{where}: {len(row)} cells, not {header.cells}; a caption with a {name} must stand in quotes."
         )
-    return row[header.image].strip(), check_caption(row[header.caption], where)
+    caption = check_caption(row[header.caption], where)
+    if LIST.fullmatch(caption):
+        raise ValueError(f"{where}: {shown(caption)} is a list: write a row for each caption (in pandas, `explode`).")
+    split = None if header.split is None else SPLIT_NAMES.get(row[header.split].strip().lower())
+    if header.split is not None and split is None:
+        raise ValueError(f"{where}: {shown(row[header.split])} is no split: write train, val or test.")
+    return check_name(row[header.image].strip(), where), caption, split
 
 
 def _read_header(line: str, file: Path) -> Header:
     """The delimiter and the columns; those of other names, as pandas' index, are not read."""
     for delimiter in DELIMITERS:
         columns = [cell.strip(' "').lower() for cell in line.split(delimiter)]
+        if columns.count("split") > 1:
+            raise ValueError(f"{file}: the first line has two columns that are called split.")
+        split = columns.index("split") if "split" in columns else None
         for image, caption in COLUMNS.items():
             if columns.count(image) == columns.count(caption) == 1:
                 places = columns.index(image), columns.index(caption)
-                return Header(delimiter, len(columns), *places, published=image == "image_name")
+                return Header(delimiter, len(columns), *places, split, published=image == "image_name")
         usual = [[i for i, column in enumerate(columns) if column in known] for known in (IMAGE, CAPTION)]
         if [len(found) for found in usual] == [1, 1]:
-            return Header(delimiter, len(columns), usual[0][0], usual[1][0], published=False)
+            return Header(delimiter, len(columns), usual[0][0], usual[1][0], split, published=False)
     advice = f"; a file of lines as that one is called {TOKEN_FILES[0]}" if re.match(r"\S+#\d\t", line) else ""
     raise ValueError(f"{file}: the first line must be the header image,caption, not {shown(line.strip())}{advice}.")
-
-
-def _read_text(file: Path) -> str:
-    """The table's text: UTF-8, or UTF-16 with the byte-order mark that Excel writes."""
-    content = file.read_bytes()
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = len(NEWLINE.split(content[: error.start].decode(encoding, "ignore")))
-        raise ValueError(
-            f"{file}, line {line} is not {error.encoding.upper()} text ({first_line(error)}): save the table as "
-            '"CSV UTF-8", or with encoding="utf-8".'
-        ) from None

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from data_loader import Transform
+from dataset.masks import upright_masks
 from decoding.beam import beam
 from decoding.search import BANNED, Hypothesis, sample
 from evaluation.grounding import grounding
@@ -148,9 +149,7 @@ class Exploration:
 
 def grounded_objects(trace: CaptionTrace, record: Record) -> list[GroundedObject | None]:
     """For each word of a caption the annotated object that it names, None where it names none or none is known."""
-    if not (record.height and record.width):
-        return [None] * len(trace.words)
-    objects = [(thing.category, thing.mask(record.height, record.width)) for thing in record.instances]
+    objects = upright_masks(record)
     known = {category for category, _ in objects}
     mentions = [mention for mention in find_object_mentions(trace.words) if mention.category in known]
     found: list[GroundedObject | None] = [None] * len(trace.words)

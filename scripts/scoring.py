@@ -17,6 +17,7 @@ from data_loader import Loader, Transform, get_loader
 from dataset import files
 from dataset import records as dataset_records
 from dataset.loading import load_records
+from dataset.masks import upright_masks
 from dataset.records import Record
 from decoding.consensus import Consensus
 from decoding.ensemble import Ensemble
@@ -231,9 +232,8 @@ def pointing(said: Hypotheses, records: Sequence[Record], vocabulary: Vocabulary
     looks = []
     for record in records:
         hypothesis = said[record.image_id]
-        if hypothesis.attention is not None and record.width and record.height:  # of unknown size are no masks
+        if hypothesis.attention is not None and (things := upright_masks(record)):
             words = [vocabulary.words[i] for i in hypothesis.ids]
-            things = [(i.category, i.mask(record.height, record.width)) for i in record.instances]
             looks += grounding(words, hypothesis.attention.numpy(), things)
     if not looks:
         return {}

@@ -11,9 +11,11 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import LONG
+from pycocotools import mask as rle
 
 from data_loader import Transform, get_loader
 from dataset.loading import load_records
@@ -270,6 +272,13 @@ def test_a_byte_order_mark_is_no_fault(layouts, kind):
         {"size": [64, 64], "counts": [5, -3, 4094]},
         {"size": [64, 64], "counts": "o" * 5000},
         {"size": [64, 64], "counts": 7},
+        {"size": [64, 64], "counts": [50, 20]},  # what they leave would be as the memory was
+        {"size": [64, 64], "counts": [4096, 1]},
+        {"size": [64, 64], "counts": [4095.5, 0.5]},
+        {"size": [64, 64], "counts": [4096, -4096, 4096]},
+        {"size": [64, 64], "counts": []},
+        {"size": [64, 64], "counts": ""},
+        {"size": [64, 64], "counts": rle.encode(np.eye(64, dtype=np.uint8, order="F"))["counts"][:40].decode()},
         {"size": [64, 64]},
         [[1e9] * 6],
         [[1, 2, 3, "4", 5, 6]],

@@ -76,12 +76,33 @@ def test_damaged_captions_are_refused_in_one_sentence(tiny_coco, change, message
         load_records(tiny_coco)
 
 
+IDS = (("images", "id"), ("annotations", "image_id"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: c["annotations"][1].update(category_id=77), "annotation 2 is of category 77, which is not listed"),
         (lambda c: c["annotations"][1].pop("bbox"), "instances_train.json: there is no field 'bbox'"),
         (lambda c: c["annotations"][1].update(bbox=[1, 2]), "annotation 2 has no box of four numbers"),
+        (
+            lambda c: c["annotations"][1].update(bbox=[9, 9, -4, 4]),
+            r"annotation 2 has the box \[9, 9, -4, 4\], of wh",
+        ),
+        (lambda c: c["annotations"][1].update(iscrowd="0"), "annotation 2 has '0' for iscrowd, which is 0 or 1"),
+        (
+            lambda c: c["annotations"][1].update(attributes={"color": ["red"]}),
+            r"annotation 2 has \['red'\] for a color, which is a word",
+        ),
+        (lambda c: c["categories"].append(c["categories"][0]), "train.json: two categories have the id 1: give each"),
+        (
+            lambda c: [entry.update({key: str(entry[key])}) for part, key in IDS for entry in c[part]],
+            "train.json: the image that has the id 1 where its caption is has '1' here: write ids alike in both",
+        ),
+        (
+            lambda c: [entry.update({key: entry[key] + 900}) for part, key in IDS for entry in c[part]],
+            "train.json lists none of the captioned images: it belongs to others, remove it",
+        ),
     ],
 )
 def test_damaged_instances_are_refused_in_one_sentence(tiny_coco, change, message):
@@ -104,3 +125,35 @@ def test_a_missing_image_folder_is_refused(tiny_coco):
     (tiny_coco / "val").rename(tiny_coco / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"No folder of images at .*val"):
         load_records(tiny_coco)
+
+
+def first_of_train(content: dict) -> dict:
+    """The image of another split listed as train's first, caption and all."""
+    content["images"].append({"id": 1, "file_name": "000001.png", "width": 64, "height": 64})
+    content["annotations"].append({"id": 900, "image_id": 1, "caption": "a dog"})
+    return content
+
+
+@pytest.mark.parametrize("split", [None, "train", "val", "test"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_image_in_two_splits_is_refused_whichever_is_asked_for(tiny_coco, split, indent):
+    file = tiny_coco / "annotations/captions_val.json"
+    file.write_text(json.dumps(first_of_train(json.loads(file.read_text())), indent=indent))
+    message = (
+        r"image 1 is listed twice, in \w+ and \w+: an image belongs to one split, and each image needs an id of its"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_records(tiny_coco, split)
+    edit(file, lambda c: c["annotations"].pop())  # nor is one used that has no caption there
+    assert len(load_records(tiny_coco, split)) == {None: 12, "train": 6}.get(split, 3)
+
+
+@pytest.mark.parametrize("split", [None, "train", "val", "test"])
+@pytest.mark.parametrize("name", ["000001.png", "000001.PNG", "000001"])
+def test_a_picture_under_two_ids_is_refused_whichever_split_is_asked_for(tiny_coco, split, name):
+    (tiny_coco / "val").rename(tiny_coco / "elsewhere")
+    (tiny_coco / "val").symlink_to("train")  # as where both splits name one folder
+    file = tiny_coco / "annotations/captions_val.json"
+    edit(file, lambda c: c["images"][0].update(file_name=name))
+    with pytest.raises(ValueError, match=r"(1 and 7|7 and 1) are one file, '000001\S*, in \w+ and \w+: list it once"):
+        load_records(tiny_coco, split)

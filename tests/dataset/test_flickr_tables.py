@@ -156,3 +156,36 @@ def test_a_published_table_with_many_broken_rows_is_refused(tmp_path):
     write(tmp_path, {"results.csv": "image_name| comment_number| comment\n" + ROWS + 6 * BROKEN})
     with pytest.raises(ValueError, match=r"results\.csv, line 57: 2 cells, not 3: one is missing"):
         load_records(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ""])
+def test_lists_may_be_in_utf_16_and_without_suffixes(tmp_path, encoding, suffix):
+    pictures(tmp_path / "images")
+    flickr8k_text(tmp_path)
+    for list_ in tmp_path.glob("Flickr_8k.*"):
+        list_.write_text(list_.read_text().replace(".jpg", suffix), encoding=encoding)
+    records = load_records(tmp_path)
+    assert {record.image_id for record in records if record.split == "test"} == set(LISTS["test"])
+    assert Counter(record.split for record in records) == {"train": 6, "val": 1, "test": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "1_a.jpg\né.jpg".encode("latin-1"),
+            r"Flickr_8k\.devImages\.txt, line 2 is not UTF-8 text .*: save it as UTF-8",
+        ),
+        (b"other.jpg\n", r"none of its 10 images is in the lists of splits beside it: it has '1_a\.jpg', they have 'o"),
+    ],
+)
+def test_lists_that_say_nothing_are_refused(tmp_path, content, message):
+    pictures(tmp_path / "images")
+    flickr8k_text(tmp_path)
+    for split in ("train", "test"):
+        (tmp_path / f"Flickr_8k.{split}Images.txt").unlink()
+    (tmp_path / "Flickr_8k.devImages.txt").write_bytes(content)
+    for split in (None, "val"):
+        with pytest.raises(ValueError, match=message):
+            load_records(tmp_path, split)

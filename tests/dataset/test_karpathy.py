@@ -59,3 +59,22 @@ def test_karpathy_decides_the_splits_of_coco_and_keeps_its_instances(tiny_coco):
     assert (test.image_id, test.split, test.width) == (1, "test", 64)
     assert test.categories == ("square", "triangle")
     assert load_records(tiny_coco, "test", instances=False)[0].instances == ()
+
+
+@pytest.mark.parametrize("split", [None, "train", "test"])
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"imgid": 1, "filename": "2.jpg"}, "image 1 is listed twice, in train and test"),
+        ({"imgid": 2, "filename": "1.jpg"}, "json: 1 and 2 are one file, '1.jpg', in train and test"),
+        ({"imgid": 2, "filename": ".\\1.jpg"}, "json: 1 and 2 are one file, '1.jpg', in train and test"),
+        ({"imgid": 2, "filename": "1.JPG"}, "json: 1 and 2 are one file, '1.JPG', in train and test"),
+    ],
+)
+def test_an_image_in_two_splits_is_refused_whichever_is_asked_for(tmp_path, split, second, message):
+    first = {"filename": "1.jpg", "imgid": 1, "split": "train", "sentences": sentences("A dog .")}
+    folder = karpathy(tmp_path / "flickr8k", [first, first | {"split": "test"} | second])
+    for name in {second["filename"]} - {"1.jpg", "2.jpg"}:
+        (folder / "images" / name).unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=message):
+        load_records(folder, split)

@@ -79,6 +79,28 @@ def test_a_spreadsheet_is_answered_with_how_to_save_it(tmp_path):
         load_records(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["captions.tsv", "Captions_mine.csv"])
+def test_a_table_of_another_name_is_answered_with_its_name(tmp_path, name):
+    (tmp_path / name).write_text("image,caption\n1.jpg,a dog\n")
+    with pytest.raises(ValueError, match=rf"If {name} is its table, call it captions\.csv"):
+        load_records(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dataset-metadata.json", "dataset_infos.json", "dataset.json"])
+@pytest.mark.parametrize("content", ['{"title": "Flickr 8k"}', '{"images": 8091}', "[]"])
+def test_a_file_about_a_dataset_is_not_its_splits(tmp_path, name, content):
+    folder = three_layouts(tmp_path, ["1.png", "2.png"])[2]
+    add_files(folder, ["1.png", "2.png"])
+    (folder / name).write_text(content)
+    assert {record.image_id for record in load_records(folder)} == {"1.png", "2.png"}
+
+
+@pytest.mark.parametrize("name", ["~nobodyxyz/flickr", "x" * 300, "~" + "x" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have_is_answered_like_others(name):
+    with pytest.raises(FileNotFoundError, match=r"No dataset at .*DATA="):
+        load_records(name)
+
+
 def test_an_image_in_two_splits_is_refused(tiny_coco):
     for kind in ("captions", "instances"):
         text = (tiny_coco / f"annotations/{kind}_train.json").read_text()
@@ -204,6 +226,17 @@ def test_capitals_that_tell_files_apart_are_not_guessed(tmp_path):
         if len(list((folder / ("train" if folder.name == "coco" else "images")).iterdir())) == 3:  # the disk can
             with pytest.raises(FileNotFoundError, match=r"1 of 2 images are missing from .*: 'DOG\.png'"):
                 load_records(folder)
+
+
+def test_what_two_files_could_be_is_not_guessed_and_a_folder_is_none(tmp_path):
+    for folder in three_layouts(tmp_path, ["1", "cat.png"]):
+        add_files(folder, ["1.png", "cat.png"])
+        images = folder / ("train" if folder.name == "coco" else "images")
+        (images / "1").mkdir()
+        assert images / "1.png" in {record.path for record in load_records(folder)}
+        add_files(folder, ["1.jpg"])
+        with pytest.raises(FileNotFoundError, match=r"1 of 2 images are missing from .*: '1'"):
+            load_records(folder)
 
 
 def test_a_folder_of_images_may_be_nested_once_more(tmp_path):

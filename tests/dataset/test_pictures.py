@@ -106,6 +106,27 @@ def test_a_home_is_found(tmp_path, monkeypatch):
     assert open_image("~/dog.png").size == (5, 4)
 
 
+def test_a_name_may_begin_with_a_tilde_or_be_too_long(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (5, 4)).save("~x.png")
+    assert open_image("~x.png").size == (5, 4)
+    with pytest.raises(FileNotFoundError, match=r"No image at ~nobodyxyz/1\.jpg"):
+        open_image("~nobodyxyz/1.jpg")
+    with pytest.raises(ValueError, match=r"x+\.jpg cannot be read as an image \(.*too long"):
+        open_image("x" * 300 + ".jpg")
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+@pytest.mark.parametrize("highest", [1, 252, 65535])
+def test_grey_without_an_agreed_range_is_refused_not_made_black(tmp_path, kind, highest):
+    grey = Image.fromarray(np.linspace(0, highest, 48).reshape(6, 8).astype(kind))
+    grey.save(tmp_path / "grey.tif")
+    with pytest.raises(ValueError, match=r"grey\.tif cannot be read as an image \(its grey levels are .* range"):
+        open_image(tmp_path / "grey.tif")
+    with pytest.raises(ValueError, match=r"its grey levels are .* without an agreed range"):
+        upright(grey)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("entries", "size"),

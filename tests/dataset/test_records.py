@@ -60,3 +60,12 @@ def test_several_polygons_are_one_object_and_none_is_an_empty_mask():
     for nothing in ([], [[1, 2, 3, 4]]):
         mask = Instance("dog", (0, 0, 0, 0), 0, nothing).mask(5, 7)
         assert mask.shape == (5, 7) and mask.dtype == bool and not mask.any()
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 1])
+def test_runs_are_read_as_pycocotools_writes_them(share):
+    """Long and short ones, from the first pixel on, none, all."""
+    pixels = np.random.default_rng(0).random((50, 3000)) < share
+    pixels[:, 40:2000] = share > 0.1
+    packed = rle.encode(np.asfortranarray(pixels.astype(np.uint8)))
+    assert np.array_equal(Instance("dog", (0, 0, 1, 1), 1, packed).mask(50, 3000), pixels)

@@ -45,6 +45,26 @@ def test_a_table_is_split_by_image_not_by_caption(tmp_path):
         ("image,caption\n", r"captions\.txt holds no captions"),
         ("image,caption\n1.jpg,A dog\n1.JPG,A dog\n", r"captions\.txt: '1\.jpg' and '1\.JPG' are one file"),
         ("image,caption\n1.jpg,A dog\n1,A dog\n", r"captions\.txt: '1\.jpg' and '1' are one file"),
+        (
+            "image,caption\n1.jpg,A dog\n,A cat\n",
+            r"captions\.txt, line 3: the file name '' is not a name: that is one to",
+        ),
+        (
+            f"image,caption\n{'é' * 128}.jpg,A cat\n",
+            r"captions\.txt, line 2: the file name 'é+\.\.\. is not a name: that",
+        ),
+        ("image,caption\n1.jpg,\"['a dog', 'a cat']\"\n", r"captions\.txt, line 2: .* is a list: write a row for each"),
+        ('image;caption\n1.jpg;["a dog"]\n', r"captions\.txt, line 2: .* is a list: write a row for each"),
+        (
+            "image,caption,split\n1.jpg,A dog,train\n2.jpg,A cat,learn\n",
+            r"line 3: 'learn' is no split: write train, val",
+        ),
+        ("image,caption,split\n1.jpg,A dog,train\n2.jpg,A cat,\n", r"line 3: '' is no split: write train, val or test"),
+        (
+            "image,caption,split\n1.jpg,A dog,train\n1.jpg,A cat,test\n",
+            r"line 3: '1\.jpg' is in test, above in train: an",
+        ),
+        ("split,image,caption,split\ntest,1.jpg,A dog,train\n", r"two columns that are called split"),
         ("1.jpg#0\tA dog\n", r"header image,caption, not .*; a file of lines as that one is called Flickr8k\.token"),
         ("file,path,caption\n1.jpg,a,A dog\n", "first line must be the header image,caption"),
     ],
@@ -134,8 +154,45 @@ def test_columns_have_the_names_that_people_give_them(tmp_path, header):
     assert {r.image_id: r.captions[0] for r in records} == {f"{i}.jpg": f"a shape {i}" for i in range(5)}
 
 
-@pytest.mark.parametrize("stroke", ["/", "\\"])
-def test_names_may_have_the_folder_of_images_in_front(tmp_path, stroke):
-    lines = ["image,caption", *(f"Images{stroke}{i}.jpg,a shape" for i in range(1, 11))]
-    for record in load_records(table(tmp_path / "d", "\n".join(lines))):
-        assert record.path == tmp_path / "d/Images" / record.image_id.split(stroke)[1]
+NAMES = ("train", "Training", "VAL", "valid", " validation", "dev", "test", "restval", "testing")
+
+
+@pytest.mark.parametrize("header", ["image,caption,split", "Split,caption,image"])
+def test_a_column_says_the_splits(tmp_path, header):
+    cells = [{"split": split, "image": f"{i}.jpg", "caption": "a shape"} for i, split in enumerate(NAMES * 3)]
+    lines = [header, *(",".join(row[name] for name in header.lower().split(",")) for row in cells)]
+    folder = table(tmp_path / "d", "\n".join([*lines, lines[1]]))
+    kinds = dict(zip(NAMES, ["train"] * 2 + ["val"] * 4 + ["test", "train", "test"], strict=True))
+    assert {r.image_id: r.split for r in load_records(folder)} == {c["image"]: kinds[c["split"]] for c in cells}
+    assert len(load_records(folder, "test")) == 6
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_a_table_too_small_to_be_split_says_so(tmp_path, pictures):
+    folder = table(tmp_path / "d", "\n".join(["image,caption", *LINES[:pictures]]))
+    with pytest.raises(ValueError, match=rf"too small to be split: it has captions of {pictures} images, not of 3"):
+        load_records(folder, "train")
+    assert len(load_records(folder)) == pictures
+
+
+@pytest.mark.parametrize("on_disk", ["Images", "images", "Flicker8k_Dataset", "images -> Images"])
+@pytest.mark.parametrize("written", ["Images/", "images/", "./Images/", "Images\\", ".\\images\\", "Flickr8k_Dataset/"])
+@pytest.mark.parametrize("some", [False, True])
+def test_names_may_have_the_folder_of_images_in_front(tmp_path, on_disk, written, some):
+    lines = ["image,caption", *(f"{'' if some and i % 2 else written}{i}.jpg,a shape" for i in range(1, 11))]
+    folder = table(tmp_path / "d", "\n".join(lines))
+    if "->" in on_disk:  # as on a disk where upper and lower case are the same
+        (folder / "images").symlink_to("Images")
+    else:
+        (folder / "Images").rename(folder / on_disk)
+    records = load_records(folder)
+    assert {record.path.name for record in records} == {f"{i}.jpg" for i in range(1, 11)}
+    assert all(record.path.is_file() for record in records)
+
+
+def test_a_folder_of_that_name_among_the_images_is_meant_if_it_is_there(tmp_path):
+    folder = table(tmp_path / "d", "\n".join(["image,caption", *(f"images/{i}.jpg,a shape" for i in range(1, 11))]))
+    (folder / "Images").rename(folder / "away")
+    (folder / "Images").mkdir()
+    (folder / "away").rename(folder / "Images/images")
+    assert all(record.path.parent == folder / "Images/images" for record in load_records(folder))
