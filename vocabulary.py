@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -200,13 +201,22 @@ class Vocabulary:
         path = Path(cache_dir) / f"captions-{digest}.json"
         try:
             encoded = json.loads(path.read_bytes())
-            if isinstance(encoded, list) and len(encoded) == len(captions):
+            if self._is_encoded(encoded, captions):
                 return encoded
         except (OSError, ValueError, RecursionError):  # not there, or damaged: make it (again)
             pass
         encoded = self.encode_all(captions, max_words)
         files.write(path, json.dumps(encoded, separators=(",", ":")))
         return encoded
+
+    def _is_encoded(self, encoded: Any, captions: Sequence[str]) -> bool:
+        """Whether this is a list of ids of this vocabulary for each of the captions, as `encode` makes them."""
+        if not isinstance(encoded, list) or len(encoded) != len(captions):
+            return False
+        if not all(isinstance(ids, list) and ids and ids[0] == self.start for ids in encoded):
+            return False
+        ids = list(chain.from_iterable(encoded))
+        return set(map(type, ids)) <= {int} and min(ids, default=0) >= 0 and max(ids, default=0) < len(self)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The caption that ids spell, up to the first `end`; `pad` and `start` are skipped.

@@ -200,9 +200,11 @@ def test_encoded_captions_are_kept_and_never_those_of_others(tmp_path):
     (file,) = (tmp_path / "kept").iterdir()
     file.write_text(json.dumps(plain[::-1]))
     assert vocabulary.encode_all(captions, cache_dir=file.parent) == plain[::-1]  # it is read, not made again
-    file.write_text("[[1, 2")
-    assert vocabulary.encode_all(captions, cache_dir=file.parent) == plain  # damaged: made again
-    assert json.loads(file.read_text()) == plain
+    wrong: list = [None, "1", {}, [], [None], ["1"], [True, 2], [1.0, 2], [1, 99_999, 2], [1, -1, 2], [2, 1]]
+    for damaged in ("[[1, 2", "[" * 100_000, "{}", *(json.dumps([ids, *plain[1:]]) for ids in wrong)):
+        file.write_text(damaged)
+        assert vocabulary.encode_all(captions, cache_dir=file.parent) == plain, damaged[:40]  # made again
+        assert json.loads(file.read_text()) == plain
     others = [(vocabulary, ["A dog runs.", "a cat", "sleeps", "😀"], None), (vocabulary, captions, 1)]
     others.append((Vocabulary(), captions, None))
     for words, said, longest in others:
