@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from dataset import files
 
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")  # the first words of every vocabulary
 PAD, START, END, UNK = range(len(SPECIALS))  # and their ids
-TOKENIZER_VERSION = 3  # raise it when the same caption becomes other ids: encoded captions on disk are then made again
+TOKENIZER_VERSION = 4  # raise it when the same caption becomes other ids: encoded captions on disk are then made again
 
 # What COCO's evaluation drops after tokenising (pycocoevalcap, tokenizer/ptbtokenizer.py): nothing else, so that "!!"
 # stays, and brackets do as well, which the tokeniser spells "-lrb-" where the list has "-LRB-".
@@ -58,6 +60,18 @@ _UNSPACED = regex.compile(
 _FOREIGN_STOPS = regex.compile(
     r"[\p{P}--[\u0000-\u007f\u2010\u2011\u2018\u2019\u201c\u201d]]", regex.V1
 )  # not what English quotes with
+# Characters that nobody sees: marks of byte order and direction, soft hyphens, controls. Some do belong to a word: the
+# joiners in scripts that they shape (as in Persian) and in emoji, and the tags that make a black flag that of Wales.
+_JOINED = r"[\p{Arabic}\p{Syriac}\p{Mongolian}\p{Nko}\p{Mandaic}\p{ccc=virama}]"
+_EMOJI = r"\p{Extended_Pictographic}"
+_INVISIBLE = regex.compile(
+    rf"(?:(?<={_JOINED})[\u200c\u200d\u180e](?=[\u200c\u200d\u180e]*[\p{{L}}\p{{M}}])"
+    r"|(?<=\p{ccc=virama})\u200d|\u200d(?=\p{ccc=virama})"
+    rf"|(?<={_EMOJI}[\ufe0f\p{{Emoji_Modifier}}]?)\u200d(?={_EMOJI})"
+    r"|(?<=\U0001f3f4)[\U000e0020-\U000e007e]+\U000e007f)(*SKIP)(*FAIL)"
+    r"|[[\p{Cf}&&\p{Default_Ignorable_Code_Point}][\p{Cc}--\s]--\u200b]",
+    regex.V1,
+)
 _WHOLE = re.compile(r"(?<=\w)&(?=\w)|(?<=[!?])[!?]|[!?](?=[!?])")  # NLTK splits "at&t" and "!!"
 _HIDDEN = str.maketrans("&!?", "\ue000\ue001\ue002")
 _SHOWN = str.maketrans("\ue000\ue001\ue002", "&!?")
@@ -69,11 +83,19 @@ def tokenize(caption: str) -> list[str]:
     Equal to Stanford's PTB tokeniser, as COCO's evaluation uses it, on 99.98 % of the 202,654 captions of COCO val2014,
     without Java. Captions and references pass through here alike, so that training and metrics speak of the same words.
     Other languages are split at spaces, Chinese, Japanese, Thai and their like into letters; their stops are dropped.
+    Two spellings that look alike are one word: letters are composed (Unicode's NFC), invisible characters dropped.
     """
     text = caption.lower()
-    if not text.isascii():
-        text = _UNSPACED.sub(r" \g<0> ", _FOREIGN_STOPS.sub(" ", text))
-    return _plain_words(text) or _split_treebank(text)
+    return _plain_words(text) or _split_treebank(_visible(text))
+
+
+def _visible(text: str) -> str:
+    """What a reader sees of a text, each letter in its one spelling; a letter that is a word stands by itself."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = _INVISIBLE.sub("", text).replace("\u200b", " ")  # a space, though it has no width
+    text = _FOREIGN_STOPS.sub(" ", unicodedata.normalize("NFC", text))
+    return _UNSPACED.sub(r" \g<0> ", text)
 
 
 def _plain_words(text: str) -> list[str]:
@@ -179,13 +201,22 @@ class Vocabulary:
         path = Path(cache_dir) / f"captions-{digest}.json"
         try:
             encoded = json.loads(path.read_bytes())
-            if isinstance(encoded, list) and len(encoded) == len(captions):
+            if self._is_encoded(encoded, captions):
                 return encoded
         except (OSError, ValueError, RecursionError):  # not there, or damaged: make it (again)
             pass
         encoded = self.encode_all(captions, max_words)
         files.write(path, json.dumps(encoded, separators=(",", ":")))
         return encoded
+
+    def _is_encoded(self, encoded: Any, captions: Sequence[str]) -> bool:
+        """Whether this is a list of ids of this vocabulary for each of the captions, as `encode` makes them."""
+        if not isinstance(encoded, list) or len(encoded) != len(captions):
+            return False
+        if not all(isinstance(ids, list) and ids and ids[0] == self.start for ids in encoded):
+            return False
+        ids = list(chain.from_iterable(encoded))
+        return set(map(type, ids)) <= {int} and min(ids, default=0) >= 0 and max(ids, default=0) < len(self)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The caption that ids spell, up to the first `end`; `pad` and `start` are skipped.

@@ -90,9 +90,10 @@ def statistics(captions: Mapping[Id, Tokens], references: Mapping[Id, Sequence[T
         for c in bleu.ctest
     ]
     _, rouge = Rouge().compute_score(true, said)
+    rouge = np.where([bool(tokens) for tokens in captions.values()], rouge, 0)  # to it, two without words are alike
     # the length of the set is the base of the document frequencies' logarithm: a single image scores zero
     _, cider = Cider().compute_score(true, said)
-    return Statistics(list(said), np.array(rows, float), np.asarray(rouge), np.asarray(cider))
+    return Statistics(list(said), np.array(rows, float), rouge, np.asarray(cider))
 
 
 def checked(captions: Mapping[Id, Tokens], references: Mapping[Id, Sequence[Tokens]]) -> None:
@@ -154,8 +155,11 @@ def caption_statistics(
 
     Comes in: captions as words, by image id, the `words` that a model could say, and the captions that it was trained
     on. Goes out: the mean length in words, how many of the words occur and how many never do, the number of different
-    captions as a share of all, and the share that repeats a training caption word for word.
+    captions as a share of all, and the share that repeats a training caption word for word. Raises ValueError if there
+    are no captions.
     """
+    if not captions:
+        raise ValueError("there are no captions to describe")
     said = [tuple(tokens) for tokens in captions.values()]
     known, used = set(words), {word for tokens in said for word in tokens}
     by_heart = set(map(tuple, training_captions))

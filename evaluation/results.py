@@ -39,7 +39,7 @@ def select(
     An image may be named by its id as text, or by COCO's name of its file. A caption without words counts as one, and
     that is printed; so is how much a file covers that is scored in part.
 
-    Raises a ValueError that says which image is unknown, missing, repeated or without a caption.
+    Raises a ValueError that says which image is unknown, missing, repeated, or has no caption or no text.
     """
     wanted = set(images)
     of_text, captions, empty, others = {str(image): image for image in wanted}, {}, list[Id](), 0
@@ -58,6 +58,11 @@ def select(
             continue
         if image in captions:
             raise ValueError(f"{path}: image {given} has two captions, the second is entry {number}")
+        if half := re.search(r"[\ud800-\udfff]", row["caption"]):
+            raise ValueError(
+                f"{path}: the caption of image {given}, entry {number}, has half a character ({half[0]!a}), which no "
+                "file of text can keep: write the captions again, each character whole"
+            )
         captions[image] = row["caption"]
         if not tokenize(row["caption"]):
             empty.append(image)

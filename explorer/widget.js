@@ -3,6 +3,7 @@
 const SMALL_ENOUGH = 4_000_000; // bytes: such a file is sent as it is, a larger one is made smaller here
 const LONGEST = 1600; // pixels of the longest side after that
 const PACE = 900; // milliseconds for each word while it plays
+const ENDED = "the kernel has ended: run the cell again";
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -24,7 +25,10 @@ async function smaller(file) {
   const canvas = element("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white"; // below what is transparent: a JPEG would have it black
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92));
   return blob.arrayBuffer();
@@ -38,10 +42,21 @@ function render({ model, el }) {
   const status = element("p", { class: "message", role: "status", "aria-live": "polite" });
   const say = (sentence) => (status.textContent = sentence);
 
+  // Jupyter throws where no kernel is left to hear it.
+  function tell(message) {
+    try {
+      message();
+      return true;
+    } catch {
+      say(ENDED);
+      return false;
+    }
+  }
+
   function send(content, buffers = []) {
+    if (!tell(() => model.send(content, undefined, buffers))) return;
     waiting += 1;
     root.classList.add("busy");
-    model.send(content, undefined, buffers);
   }
 
   // -------------------------------------------------------------------------------------------- pictures
@@ -170,7 +185,7 @@ function render({ model, el }) {
 
   function move(position) {
     model.set("position", position);
-    model.save_changes();
+    tell(() => model.save_changes());
   }
 
   // The keys of a slider by hand: JupyterLab keeps some of them from the browser.

@@ -107,7 +107,7 @@ def _name(axes: Axes, places: Sequence[tuple[str, float, float]], colors: Mappin
             "lw": 0.6,
         }
         at = (x + 0.06 / pixel, y - 0.06 / pixel)
-        axes.text(*at, name, size=8, color="white", va="baseline", parse_math=False, bbox=plate)
+        axes.text(*at, name, size=8, color="white", va="baseline", bbox=plate)
 
 
 def _meet(x: float, y: float, across: float, other: tuple[float, float, float], tall: float) -> bool:

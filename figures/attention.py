@@ -104,7 +104,7 @@ def attention_figure(
             chance = f"{probabilities[number]:.2f}"
             room -= text_width(chance, 7.5) + 0.06
             axes.set_title(chance, loc="right", size=7.5, color=GREY, pad=4)
-        axes.set_title(shorten(word, room, size), loc="left", size=size, color=INK, pad=4, parse_math=False)
+        axes.set_title(shorten(word, room, size), loc="left", size=size, color=INK, pad=4)
         mask = masks[number] if masks is not None else None
         if mask is not None:
             draw_outline(axes, scaled_mask(mask, image, picture), INK, "white")
@@ -171,7 +171,7 @@ def attention_mass(words: Sequence[str], shares: Sequence[float]) -> Figure:
     axes.bar(range(len(words)), shares, width=0.7, color=BLUE)
     for place, share in enumerate(shares):
         axes.text(place, share + 0.02, f"{share:.2f}", size=7, color=GREY, ha="center")
-    axes.set_xticks(range(len(words)), words, size=8.5, color=INK, parse_math=False)
+    axes.set_xticks(range(len(words)), words, size=8.5, color=INK)
     axes.set(xlim=(-0.6, len(words) - 0.4), ylim=(0, 1.1), yticks=(0, 0.5, 1))
     return figure
 

@@ -180,7 +180,7 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], form: str =
     places = range(len(names))
     axes.barh(places, values, height=0.62, color=BLUE, alpha=0.75)
     for place, name, value in zip(places, names, values, strict=True):
-        how: dict[str, Any] = {"textcoords": "offset points", "va": "center", "parse_math": False}
+        how: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
         axes.annotate(name, (0, place), (-5, 0), ha="right", size=8.5, color=INK, **how)
         axes.annotate(f"{value:{form}}", (value, place), (4, 0), size=7.5, color=GREY, **how)
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -74,7 +74,7 @@ def batch_figure(captions: Sequence[Sequence[str]]) -> Figure:
         page.add_patch(Rectangle((left, top + down), width, bottom - top - down, **blank))
         for row, word in enumerate(shown[step] if written else ()):
             at = (left + width / 2, top + (row + 0.5) * tall)
-            page.text(*at, word, ha="center", va="center_baseline", size=size, color=INK, parse_math=False)
+            page.text(*at, word, ha="center", va="center_baseline", size=size, color=INK)
     page.vlines(edges[1:-1], top, bottom, color="white", lw=1)
     if written:
         page.hlines(top + tall * np.arange(1, len(rows)), edges[0], edges[-1], color="white", lw=1)
@@ -102,7 +102,7 @@ def teacher_forcing_figure(truth: Sequence[str], guesses: Sequence[str], free: S
     def word(x: float, y: float, text: str, color: str, fill: str = "none", wrong: bool = False) -> None:
         wide = text_width(text, size)
         page.add_patch(Rectangle((x - wide / 2 - 0.08, y - 0.12), wide + 0.16, 0.24, facecolor=fill, lw=0))
-        page.text(x, y, text, ha="center", va="center_baseline", size=size, color=color, parse_math=False)
+        page.text(x, y, text, ha="center", va="center_baseline", size=size, color=color)
         if wrong:
             page.plot([x - wide / 2, x + wide / 2], [y + 0.1] * 2, color=color, lw=1)
 
@@ -156,7 +156,7 @@ def choices_figure(steps: Sequence[Sequence[tuple[str, float]]]) -> Figure:
         for rank, (word, chance) in enumerate(step):
             y = top + 0.2 + tall * rank
             look: dict[str, Any] = {"color": INK, "weight": "bold"} if rank == 0 else {"color": GREY}
-            page.text(x, y, word, size=size, va="center_baseline", parse_math=False, **look)
+            page.text(x, y, word, size=size, va="center_baseline", **look)
             room = wide - 0.42  # the number behind the longest bar stays inside
             page.add_patch(Rectangle((x, y + 0.1), room * chance, 0.07, color=BLUE if rank == 0 else FAINT, lw=0))
             number: dict[str, Any] = {"size": 6.5, "color": GREY, "va": "center"}
@@ -202,7 +202,7 @@ def beam_tree(steps: Sequence[Sequence[tuple[int, str, float, bool]]], length_pe
         x, y = starts[t], 0.25 + tall * k
         won, lasts = (t, k) in winner, (t, k) in lasting
         look: dict[str, Any] = {"color": BLUE if won else INK if lasts else GREY, "weight": "bold" if won else "normal"}
-        page.text(x, y, word, size=size, va="center_baseline", parse_math=False, **look)
+        page.text(x, y, word, size=size, va="center_baseline", **look)
         page.text(x, y + 0.14, f"{total:.1f}", size=6, color=GREY, va="center_baseline")
         before, height = (starts[t - 1], 0.25 + tall * parent) if t else (left, 0.25)
         out = before + text_width(steps[t - 1][parent][1] if t else "start", size, "bold") + 0.04

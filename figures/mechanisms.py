@@ -14,7 +14,7 @@ from PIL import Image
 
 from figures.attention import HEAT, overlay
 from figures.pictures import Picture, as_array, show
-from figures.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, Figure, text_width
+from figures.style import BLUE, FORMULA, GREEN, GREY, INK, ORANGE, PURPLE, Figure, text_width
 
 SHOWN = 4  # regions cut out of the picture
 
@@ -23,7 +23,8 @@ SHOWN = 4  # regions cut out of the picture
 
 
 def _text(page: Axes, x: float, y: float, text: str, **how: Any) -> None:
-    look: dict[str, Any] = {"size": 9, "color": INK, "ha": "center", "va": "center_baseline"}
+    """Words of this course, with formulas between dollars."""
+    look: dict[str, Any] = {"size": 9, "color": INK, "ha": "center", "va": "center_baseline", "gid": FORMULA}
     page.text(x, y, text, **look | how)
 
 
@@ -168,7 +169,7 @@ def weighted_sum_figure(picture: Picture, weights: ArrayLike, title: str = "") -
     figure = Figure(wide + 5.0, top + max(tall + 0.3, pitch * (len(rows) + 1) + 0.25), alt)
     page = figure.page()
     if title:
-        page.text(0.05, 0.24, title, size=11, color=INK, parse_math=False)
+        page.text(0.05, 0.24, title, size=11, color=INK)
     axes = figure.inches(0.05, top, wide, tall)
     show(axes, heat)
     _grid(axes, heat.shape, side, chosen)

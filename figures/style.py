@@ -30,6 +30,7 @@ INK, GREY, FAINT = "#222222", "#6f6f6f", "#d4d4d4"
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#c8500a", "#00805e", "#a8558a", "#3f93c4"
 DASHED = (0, (5, 4))
 DPI = 100
+FORMULA = "formula"  # the gid of a text in which $ means mathematics; in any other, such as a caption, a $ is a $
 _ruler = RendererAgg(1, 1, DPI)  # measures text exactly as the figures will draw it
 
 
@@ -46,8 +47,10 @@ class Figure(matplotlib.figure.Figure):
         for axis in (axis for axes in self.axes if axes.axison for axis in (axes.xaxis, axes.yaxis)):
             axis.get_ticklabels()  # writes them
         for text in self.findobj(Text):
-            if isinstance(text, Text) and not text.get_text().isascii():
-                text.set_fontfamily(families(text.get_text()))
+            if isinstance(text, Text):
+                text.set_parse_math(text.get_gid() == FORMULA)
+                if not text.get_text().isascii():
+                    text.set_fontfamily(families(text.get_text()))
         with _no_glyph_warnings():
             super().draw(renderer)
 
@@ -80,8 +83,8 @@ class Figure(matplotlib.figure.Figure):
         return box.x0 * self.get_figwidth(), (1 - box.y0) * self.get_figheight() + 0.17
 
     def write(self, left: float, top: float, text: str, **how: Any) -> None:
-        """Text at a place given in inches from the left and from the top; a $ is a $, no formula."""
-        self.text(left / self.get_figwidth(), 1 - top / self.get_figheight(), text, parse_math=False, **how)
+        """Text at a place given in inches from the left and from the top."""
+        self.text(left / self.get_figwidth(), 1 - top / self.get_figheight(), text, **how)
 
     def line(self, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
         """A thin line over all axes, between two places given in inches from the left and from the top."""

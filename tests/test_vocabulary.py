@@ -4,6 +4,7 @@ import importlib
 import json
 import random
 import sys
+import unicodedata
 from hashlib import sha256
 from pathlib import Path
 
@@ -199,9 +200,11 @@ def test_encoded_captions_are_kept_and_never_those_of_others(tmp_path):
     (file,) = (tmp_path / "kept").iterdir()
     file.write_text(json.dumps(plain[::-1]))
     assert vocabulary.encode_all(captions, cache_dir=file.parent) == plain[::-1]  # it is read, not made again
-    file.write_text("[[1, 2")
-    assert vocabulary.encode_all(captions, cache_dir=file.parent) == plain  # damaged: made again
-    assert json.loads(file.read_text()) == plain
+    wrong: list = [None, "1", {}, [], [None], ["1"], [True, 2], [1.0, 2], [1, 99_999, 2], [1, -1, 2], [2, 1]]
+    for damaged in ("[[1, 2", "[" * 100_000, "{}", *(json.dumps([ids, *plain[1:]]) for ids in wrong)):
+        file.write_text(damaged)
+        assert vocabulary.encode_all(captions, cache_dir=file.parent) == plain, damaged[:40]  # made again
+        assert json.loads(file.read_text()) == plain
     others = [(vocabulary, ["A dog runs.", "a cat", "sleeps", "😀"], None), (vocabulary, captions, 1)]
     others.append((Vocabulary(), captions, None))
     for words, said, longest in others:
@@ -222,7 +225,7 @@ AWKWARD = [
     *(f"a dog {word} run" for word in ("cannot", "gimme", "gonna", "gotta", "lemme", "wanna")),
     "dog " * 30 + "end.",
 ]
-TOKENS_OF_VERSION = {1: "fc4a88b6ad090470", 2: "ddddbdc955f2c34b", 3: "5cff374c8459e55c"}
+TOKENS_OF_VERSION = {1: "fc4a88b6ad090470", 2: "ddddbdc955f2c34b", 3: "5cff374c8459e55c", 4: "0a3113f866f41903"}
 
 
 def test_whoever_changes_the_tokens_raises_the_version():
@@ -263,8 +266,33 @@ def test_encoded_captions_outlive_a_comment_but_not_another_tokenizer(tmp_path, 
         "Ein Hund läuft über die Straße – schnell!": "ein hund läuft über die straße schnell",
         "¿Qué es esto… «aquí»?": "qué es esto aquí",
         "穿T恤的man": "穿 t 恤 的 man",
+        # the same to the eye: letters with their marks apart, and characters that nobody sees
+        "Cafe\u0301": "caf\u00e9",
+        "ng\u01b0\u01a1\u0300i \u0111a\u0300n o\u0302ng": "ng\u01b0\u1eddi \u0111\u00e0n \u00f4ng",
+        "\u1112\u1161\u11ab": "\ud55c",
+        "\ufeffdog\u200b": "dog",
+        "a\u200bsofa": "a sofa",
+        "skate\u00adboard\u2060": "skateboard",
+        "\u202b\u05e9\u05dc\u05d5\u05dd\u202c": "\u05e9\u05dc\u05d5\u05dd",
+        "a\x00b\x7f\x80": "ab",
+        "do\u200cg\u200d": "dog",
+        # but not those that belong to a word: in Persian, Sinhala, Malayalam, Bengali and Mongolian, and in emoji
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645\u200c": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u0645\u06cc\u200c\u200c\u062e\u0648\u0627\u0647\u0645": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u0d9a\u0dca\u200d\u0dbb": "\u0d9a\u0dca\u200d\u0dbb",
+        "\u0d28\u0d4d\u200d": "\u0d28\u0d4d\u200d",
+        "\u09b0\u200d\u09cd\u09af": "\u09b0\u200d\u09cd\u09af",
+        "\u182c\u1820\u1837\u180e\u1820": "\u182c\u1820\u1837\u180e\u1820",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f\u200d\U0001f525": (
+            "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f\u200d\U0001f525"
+        ),
+        "\U0001f469\U0001f3fd\u200d\U0001f680": "\U0001f469\U0001f3fd\u200d\U0001f680",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f": (
+            "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f"
+        ),
     }.items(),
 )
 def test_other_scripts_have_words_and_no_stops(caption, words):
     assert tokenize(caption) == words.split()
     assert tokenize(" ".join(tokenize(caption))) == words.split(), "captions of a model are split alike"
+    assert tokenize(unicodedata.normalize("NFD", caption)) == words.split(), "however its letters are stored"

@@ -163,6 +163,11 @@ def test_captions_without_references_are_refused():
         metrics.statistics({1: ["a", "dog"]}, {1: ["a dog"]})
 
 
+def test_a_caption_without_words_scores_zero_also_against_a_reference_without():
+    measured = metrics.statistics({1: [], 2: ["a", "dog"]}, {1: [[], ["a", "cat"]], 2: [["a", "dog"], []]})
+    assert measured.rouge.tolist() == [0, 1] and measured.cider[0] == 0 and not measured.bleu[0, 6:].any()
+
+
 # --- what captions are like
 
 
@@ -177,3 +182,5 @@ def test_statistics_tell_lengths_variety_and_what_was_learned_by_heart():
         "copied from training": 0.5,
     }
     assert "copied from training" not in metrics.caption_statistics(captions, ["a"])
+    with pytest.raises(ValueError, match="no captions to describe"):
+        metrics.caption_statistics({}, ["a"])

@@ -39,6 +39,7 @@ GOOD = [{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a cat"}
         ([GOOD[0], {"image_id": 2, "caption": None}], "entry 2 is not an object with image_id and caption"),
         ([GOOD[0], {"image_id": 1.5, "caption": "a"}], "entry 2 is not an object with image_id and caption"),
         ([GOOD[0], {"image_id": 2}], "entry 2 is not an object with image_id and caption"),
+        ([GOOD[0], {"image_id": 2, "caption": "a \ud83d cat"}], "caption of image 2, entry 2, has half a character"),
         ([GOOD[0], "a cat"], "entry 2 is not an object"),
         ({"captions": GOOD}, "should be a list"),
     ],

@@ -1,6 +1,8 @@
 """The explorer in a real browser, in JupyterLab and as the page of `make app`; the live curve: see browsing.py."""
 
+import base64
 import contextlib
+import io
 import re
 import shutil
 import urllib.error
@@ -192,6 +194,44 @@ def test_a_picture_of_ones_own_and_what_is_none(opened, tmp_path):
     expect(explorer.get_by_role("status")).to_be_empty()
     explorer.locator(".strip button").nth(2).click()
     expect(explorer.locator(".strip button").nth(2)).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_large_picture_that_is_transparent_is_seen_on_white(in_voila, tmp_path):
+    """As `open_image` shows a small one."""
+    page, explorer = in_voila
+    noise = np.random.default_rng(0).integers(0, 256, (1100, 1000, 4), np.uint8)
+    noise[:, :500, 3] = 0
+    Image.fromarray(noise).save(tmp_path / "clear.png", compress_level=0)
+    assert (tmp_path / "clear.png").stat().st_size > 4_000_000
+    bring(page, explorer, tmp_path / "clear.png")
+    explorer.locator(".bare img[alt='clear.png']").wait_for()
+    seen = Image.open(io.BytesIO(base64.b64decode(explorer.locator(".bare img").get_attribute("src").split(",")[1])))
+    assert np.asarray(seen.convert("L"))[:, : seen.width // 2 - 8].min() > 250
+    explorer.locator(".strip button").first.click()
+    settle(explorer)
+
+
+def test_a_kernel_that_has_ended_is_said_and_the_page_stays_clear(browser, jupyter):
+    from playwright.sync_api import expect
+
+    page = browser.new_page(viewport=LAPTOP)
+    failures = list[str]()
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    run_all(page, jupyter, "explore.ipynb")
+    explorer = page.locator(".explorer").first
+    explorer.locator(".choice").first.wait_for(timeout=SLOW)
+    page.locator("#jp-MainMenu").get_by_text("Kernel", exact=True).click()
+    page.locator(".lm-Menu-item[data-command='kernelmenu:shutdown']").click()
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("No Kernel")
+    for _ in range(2):
+        explorer.locator(".strip button").nth(1).click()
+        expect(explorer.get_by_role("status")).to_have_text("the kernel has ended: run the cell again")
+        settle(explorer)
+    words = explorer.locator(".pane .word")
+    words.nth(1).click()
+    expect(words.nth(1)).to_have_attribute("aria-current", "true")  # what was said can still be looked at
+    assert failures == []
+    page.close()
 
 
 def test_a_picture_can_be_dropped_on_it(opened):

@@ -6,12 +6,16 @@ import io
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
+import pytest
+from matplotlib.text import Text
 from nbclient import NotebookClient
 from PIL import Image
 
+from figures import annotations, attention, curves, data, gallery, ideas, mechanisms
 from figures.attention import attention_figure
-from figures.gallery import gallery, image_grid
-from figures.ideas import batch_figure, course_map
+from figures.gallery import image_grid
+from figures.ideas import course_map
+from figures.style import Figure
 
 
 def test_a_figure_fits_into_a_widget_with_its_text(picture):
@@ -48,8 +52,43 @@ def test_a_notebook_shows_a_figure_once_with_a_text_for_the_blind():
     assert "image/png" in inline["data"]
 
 
-def test_a_dollar_is_no_formula(picture):
-    strange = "$x_1^$ 5$ \\frac"
-    gallery([picture], [strange], [strange])._repr_mimebundle_()
-    attention_figure(picture, ["$x^^$"], np.ones((1, 16)))._repr_mimebundle_()
-    batch_figure([["$x^^$"]])._repr_mimebundle_()
+STRANGE = r"$\a_^$ 5 \frac"
+EPOCHS = [{"epoch": 1, "train_perplexity": 5.0, "val_perplexity": 6.0}]
+EVEN = np.full((1, 16), 1 / 16)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    {
+        "annotations": lambda picture: annotations.show_annotations(picture, [(STRANGE, None, (9, 9, 9, 9))]),
+        "attention": lambda picture: attention.attention_figure(picture, [STRANGE], EVEN, [0.5]),
+        "film": lambda picture: attention.attention_film(picture, [STRANGE], EVEN),
+        "mass": lambda _: attention.attention_mass([STRANGE], [0.5]),
+        "runs": lambda _: curves.training_curves({STRANGE: EPOCHS, "b": EPOCHS}, rungs={STRANGE: 5, STRANGE * 2: 99}),
+        "curve": lambda _: curves.curve([1], [1], STRANGE, STRANGE, (STRANGE, 2)),
+        "words": lambda _: data.word_frequencies({STRANGE: 3, "b": 1}),
+        "categories": lambda _: data.category_counts({STRANGE: 3, "b": 1}),
+        "shares": lambda _: data.shares({STRANGE: 0.5}),
+        "pairs": lambda _: data.co_occurrence([STRANGE, STRANGE * 2], [[0, 1], [1, 0]]),
+        "grid": lambda picture: gallery.image_grid([picture], [STRANGE]),
+        "captioned": lambda picture: gallery.captioned([picture], [[STRANGE]]),
+        "gallery": lambda picture: gallery.gallery([picture], [STRANGE], [STRANGE]),
+        "batch": lambda _: ideas.batch_figure([[STRANGE]]),
+        "forcing": lambda _: ideas.teacher_forcing_figure([STRANGE], [STRANGE]),
+        "choices": lambda _: ideas.choices_figure([[(STRANGE, 0.5)]]),
+        "beams": lambda _: ideas.beam_tree([[(0, STRANGE, -1.0, True)]]),
+        "sum": lambda picture: mechanisms.weighted_sum_figure(picture, EVEN[0], STRANGE),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_a_dollar_is_no_formula(picture, draw):
+    drawn = draw[1](picture)
+    if isinstance(drawn, Figure):
+        drawn._repr_mimebundle_()
+
+
+def test_formulas_are_drawn_as_formulas():
+    formulas = [text for text in mechanisms.lstm_figure().findobj(Text) if "$" in text.get_text()]
+    figure = formulas[0].figure
+    figure.draw_without_rendering()
+    assert len(formulas) > 5 and all(text.get_parse_math() for text in formulas)
