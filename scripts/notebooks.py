@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("what", choices=["run", "update"], help="run: into pages; update: in place")
     parser.add_argument("notebooks", nargs="*", type=Path, help="all of them by default, in order", metavar="NOTEBOOK")
     parser.add_argument("--out", type=Path, default=Path("build"), help="the pages' folder (build)")
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
 
     done: dict[str, NotebookNode] = {}
     for path in args.notebooks or sorted(ROOT.glob("[0-9]_*.ipynb")):
