@@ -1,8 +1,8 @@
 """`check(f)`: still to write, right, or wrong with the one sentence that helps. It never raises.
 
 Comes in: a student's function, whose name tells the task. Goes out: a `Result`. A wrong result is compared with what
-each typical mistake of the task would give on the same inputs; who gives the same has made that mistake. Otherwise the
-difference is described (compare.py). `checked()` shows how far one has come.
+each typical mistake of the task would give on the same inputs; who gives the same on all has made that mistake.
+Otherwise the difference is described (compare.py). `checked()` shows how far one has come.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A student's function is run so that nothing it does gets out: no exception, no changed input, no endless loop.
+"""A student's function is run so that nothing it does gets out: no exception, changed input or setting, endless loop.
 
 Comes in: a function and its arguments. Goes out: an `Outcome`, with its value or one sentence that says what happened
 and in which line of the student's own function. What it does not know: tasks, and what would have been right.
@@ -105,7 +105,9 @@ def settings() -> Iterator[list[str]]:
         for name, (get, put) in SETTINGS.items():
             if get() != now[name]:
                 put(now[name])
-                altered.append(f"your function leaves {name} altered for all that follows: put it back, or do without")
+                altered.append(
+                    f"your function leaves `{name}` changed for all cells that follow: do without, or put it back"
+                )
 
 
 @contextmanager

@@ -70,26 +70,15 @@ def test_the_size_of_one_example_is_not_right_for_all(name):
     assert [check(a_function(name, CONSTANTS[name]), seed).state for seed in range(3)] == ["wrong"] * 3
 
 
-EMPTY = {
-    "padded": """
+def test_memory_that_was_not_written_is_no_padding_by_chance():
+    body = """
         captions = sorted(captions, key=len)[::-1]
         ids = torch.empty(len(captions), len(captions[0]), dtype=torch.long)
         for row, caption in zip(ids, captions, strict=True):
             row[: len(caption)] = torch.tensor(caption)
-        return ids, torch.tensor([len(caption) - 1 for caption in captions])""",
-    "repair_5": """
-        mean = torch.empty(())
-        for row, target in zip(scores.flatten(0, 1).log_softmax(-1), targets.flatten()):
-            if target > 0:
-                mean -= row[target] / (targets > 0).sum()
-        return mean""",
-}
-
-
-@pytest.mark.parametrize("name", EMPTY)
-def test_memory_that_was_not_written_is_no_zeros_by_chance(name):
+        return ids, torch.tensor([len(caption) - 1 for caption in captions])"""
     for _ in range(5):
-        assert check(a_function(name, EMPTY[name])).state == "wrong"
+        assert check(a_function("padded", body)).state == "wrong"
     assert not torch.are_deterministic_algorithms_enabled()
 
 

@@ -197,7 +197,7 @@ def test_a_setting_that_is_altered_is_said_and_put_back(setting):
     result = check(a_function(name, body))
     assert (result.state, result.sentence) == (
         "wrong",
-        f"your function leaves {setting} altered for all that follows: put it back, or do without",
+        f"your function leaves `{setting}` changed for all cells that follow: do without, or put it back",
     )
     assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device(), np.geterr()) == before
 
