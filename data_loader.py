@@ -52,6 +52,11 @@ class Transform:
     jitter: float = 0.0
     interpolation: str = "bilinear"
 
+    def __post_init__(self) -> None:
+        if self.interpolation.upper() not in Image.Resampling.__members__:
+            known = ", ".join(name.lower() for name in Image.Resampling.__members__)
+            raise ValueError(f"interpolation is one of {known}, not {self.interpolation!r}")
+
     @classmethod
     def of(cls, encoder: Looks, jitter: float = 0.0) -> Transform:
         """The transform that an encoder asks for."""
@@ -331,7 +336,7 @@ def get_loader(
     ("skip"), or ends the epoch with its ValueError ("stop"); one that is missing always does, with FileNotFoundError.
     `cache_dir` is a folder for the captions' ids, which are then read when they are needed again. `share` is (this
     process, of how many): all get the same records and read their part, of shuffled batches a part of each. Raises
-    ValueError if there are no records, or one has no caption or features.
+    ValueError if there are no records, one has no caption or features, or two have one id.
     """
     if broken not in ("skip", "stop"):
         raise ValueError(f'broken says what to do with a picture that cannot be read: "skip" or "stop", not {broken!r}')
@@ -342,9 +347,7 @@ def get_loader(
         )
     if not records:
         raise ValueError("get_loader was given no records: the split is empty")
-    silent = next((r for r in records if not r.captions), None)
-    if silent is not None:
-        raise ValueError(f"image {silent.image_id} ({silent.path}) has no caption: leave it out before batching")
+    _check(records)
     broken_in_view = {image_id: why for view in views for image_id, why in getattr(view, "broken", {}).items()}
     left_out = {r.image_id: broken_in_view[r.image_id] for r in records if r.image_id in broken_in_view}
     for why in left_out.values():  # already when their features were computed
@@ -366,6 +369,20 @@ def get_loader(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own, lest the number of workers shift the model's random numbers
     )
+
+
+def _check(records: Sequence[Record]) -> None:
+    """ValueError if a record has no caption, or two have one id, by which features are found."""
+    known: dict[int | str, Path] = {}
+    for record in records:
+        if not record.captions:
+            raise ValueError(f"image {record.image_id} ({record.path}) has no caption: leave it out before batching")
+        if record.image_id in known:
+            raise ValueError(
+                f"image {record.image_id} is given twice ({known[record.image_id]}, {record.path}): each record needs "
+                "an id of its own"
+            )
+        known[record.image_id] = record.path
 
 
 def padded_share(loader: Loader) -> float:

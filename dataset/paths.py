@@ -101,9 +101,9 @@ class Listing:
         if (names := self._names.get(path.parent)) is None:
             names = self._names[path.parent] = self._read(path.parent)
         wanted = normalize("NFC", path.name)
-        if name := next((names[way] for way in (path.name, wanted, f"{_folded(wanted)}\0") if way in names), None):
+        if name := next((names[way] for way in (path.name, wanted, f"{folded(wanted)}\0") if way in names), None):
             return path.with_name(name)
-        longer = [names[way] for suffix in SUFFIXES if (way := f"{_folded(wanted + suffix)}\0") in names]
+        longer = [names[way] for suffix in SUFFIXES if (way := f"{folded(wanted + suffix)}\0") in names]
         if len(longer) == 1:
             return path.with_name(longer[0])
         return path if path.exists() and not path.is_dir() else None  # where upper and lower case are the same
@@ -121,8 +121,8 @@ class Listing:
         except OSError:  # no such folder
             return {}
         plain = {normalize("NFC", name): name for name in names} | {name: name for name in names}
-        alike = Counter(map(_folded, names))
-        return {f"{key}\0": name for name in names if alike[key := _folded(name)] == 1} | plain  # \0: no file's own
+        alike = Counter(map(folded, names))
+        return {f"{key}\0": name for name in names if alike[key := folded(name)] == 1} | plain  # \0: no file's own
 
 
 Listed = tuple[int | str, str, str]  # an image's id, its file, its split
@@ -163,10 +163,11 @@ def _plain(path: str) -> str:
 
 def stem(path: str) -> str:
     """What two ways of writing one path have in common."""
-    folded = _folded(path)
-    stem, _, suffix = folded.rpartition(".")
-    return stem if f".{suffix}" in SUFFIXES else folded
+    whole = folded(path)
+    short, _, suffix = whole.rpartition(".")
+    return short if f".{suffix}" in SUFFIXES else whole
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name in small letters, composed alike (NFC)."""
     return name.casefold() if name.isascii() else normalize("NFC", name).casefold()

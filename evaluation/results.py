@@ -7,12 +7,14 @@ for. What it does not know: references, scores, models.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dataset import files
+from dataset.paths import folded, stem
 from evaluation.metrics import Id
 from vocabulary import tokenize
 
@@ -36,18 +38,18 @@ def select(
 
     With `more` the file may hold others, with `partial` lack some, too.
 
-    An image may be named by its id as text, or by COCO's name of its file. A caption without words counts as one, and
-    that is printed; so is how much a file covers that is scored in part.
+    An image may be named by its id as text, or by the name of its file, with or without folder and suffix. A caption
+    without words counts as one, and that is printed; so is how much a file covers that is scored in part.
 
     Raises a ValueError that says which image is unknown, missing, repeated, or has no caption or no text.
     """
     wanted = set(images)
-    of_text, captions, empty, others = {str(image): image for image in wanted}, {}, list[Id](), 0
+    find, captions, empty, others = _finder(wanted), dict[Id, str](), list[Id](), 0
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not isinstance(row.get("caption"), str) or not _is_id(row.get("image_id")):
             raise ValueError(f"{path}: entry {number} is not an object with image_id and caption")
         given = row["image_id"]
-        image = next((of_text[name] for name in _names(given) if name in of_text), None)
+        image = find(given)
         if image is None and not more and not partial:
             raise ValueError(
                 f"{path}: entry {number} captions image {given}, which is not in this split: name its --split, or "
@@ -82,6 +84,8 @@ def select(
 
 def read(path: str | Path) -> list[Any]:
     """The entries of a results file, not yet looked at; FileNotFoundError, or ValueError if it is no list in JSON."""
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder: name the file of results in it")
     try:
         rows = json.loads(Path(path).read_bytes())  # UTF-8, also with a mark, or UTF-16
     except FileNotFoundError:
@@ -98,9 +102,29 @@ def _is_id(value: object) -> bool:
     return whole or (isinstance(value, (int, str)) and not isinstance(value, bool))
 
 
+def _finder(images: Collection[Id]) -> Callable[[int | float | str], Id | None]:
+    """A function from what an entry calls an image to that image; what could be several is none."""
+    of_text = {str(image): image for image in images}
+    of_file: dict[str, Id | None] = {}
+    for image in images:
+        for name in {folded(_base(str(image))), stem(_base(str(image)))}:
+            of_file[name] = None if name in of_file else image
+
+    def find(given: int | float | str) -> Id | None:
+        exact = next((of_text[name] for name in _names(given) if name in of_text), None)
+        return of_file.get(folded(_base(given))) if exact is None and isinstance(given, str) else exact
+
+    return find
+
+
 def _names(given: int | float | str) -> list[str]:
     """The ids, as text, that an entry may mean: 42, 42.0, "42", "000042", "COCO_val2014_000000000042.jpg"."""
     if not isinstance(given, str):
         return [str(int(given))]
     number = re.fullmatch(r"(?:.*/)?(?:COCO_[a-z]+\d{4}_)?0*(\d+)(?:\.\w+)?", given.strip())
     return [given, given.strip(), *([number[1]] if number else [])]
+
+
+def _base(name: str) -> str:
+    """A file's name without its folders."""
+    return name.strip().replace("\\", "/").rpartition("/")[2]

@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 from data_loader import Transform, get_loader
 from dataset.loading import load_records
 from dataset.records import Record
+from dataset.sample.grammar import CATEGORY_OF_KIND, NOUNS, SMALL_NOUNS
 from figures.style import Figure
 from model import AttentionDecoder, Captioner, Decoder, DecoderRNN, EncoderCNN
 from models.checkpoint import Checkpoint
@@ -36,6 +37,12 @@ rounds = pytest.mark.skipif(torch.__version__ < "2.13", reason="torch rounds no 
 
 COLORS = ("red", "green", "blue", "black")
 SHAPES = ("square", "triangle")
+
+
+def category_of_noun() -> dict[str, str]:
+    """{noun of the sample's grammar, one or several: COCO category}."""
+    both = [(kind, noun) for nouns in (NOUNS, SMALL_NOUNS) for kind, several in nouns.items() for noun in several]
+    return {word: CATEGORY_OF_KIND[kind] for kind, (_, *forms) in both for word in forms}
 
 
 class Malicious:

@@ -292,6 +292,11 @@ def test_what_cannot_be_batched_is_refused(records, vocabulary):
     for none in ({"images_per_batch": 0}, {"captions_per_image": 0}, {"images_per_batch": -4}):
         with pytest.raises(ValueError, match="images_per_batch and captions_per_image must be at least 1"):
             get_loader(train, vocabulary, transform=transform, **none)
+    twice = replace(train[1], image_id=train[0].image_id)
+    with pytest.raises(ValueError, match=r"image 1 is given twice \(.*000001\.png, .*000002\.png\): each record"):
+        get_loader([*train[2:], train[0], twice], vocabulary, transform=transform)
+    with pytest.raises(ValueError, match=r"interpolation is one of nearest, .*bicubic.*, not 'foo'"):
+        Transform(8, 0, "foo")
     train[2].path.unlink()
     with pytest.raises(FileNotFoundError, match=r"No image at .*000003\.png"):
         list(get_loader(train, vocabulary, transform=transform))

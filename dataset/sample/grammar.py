@@ -42,12 +42,6 @@ PEOPLE = ("man", "woman")
 CATEGORY_OF_KIND = {kind: "person" if kind in PEOPLE else kind for kind in NOUNS}  # COCO has one category for people
 
 
-def category_of_noun() -> dict[str, str]:
-    """{noun, one or several: COCO category}: how to find the objects a caption names."""
-    both = [(kind, noun) for nouns in (NOUNS, SMALL_NOUNS) for kind, several in nouns.items() for noun in several]
-    return {word: CATEGORY_OF_KIND[kind] for kind, (_, *forms) in both for word in forms}
-
-
 # --- an object: "a small red kite", "two men in blue", rarely just "a kite" -----------------------------------------
 
 

@@ -222,11 +222,13 @@ def make(
             for split, number in numbers.items():
                 write_split(fresh, split, number, seed, size)
             (fresh / "sample.json").write_text(json.dumps(arguments) + "\n")
-            if already_there(folder, arguments):  # somebody else was faster
-                return
-            if folder.exists():
-                folder.rmdir()  # empty
-            shutil.move(fresh, folder)
+            try:
+                if folder.is_dir():
+                    folder.rmdir()  # if it is empty
+                fresh.rename(folder)  # one step: it never moves into a folder that is there
+            except OSError:
+                if not already_there(folder, arguments):  # else somebody was faster
+                    raise
 
 
 def write_split(folder: Path, split: str, number: int, seed: int, size: int) -> None:
@@ -265,10 +267,13 @@ def scenes(folder: str | Path, split: str) -> dict[int, Scene]:
 def floor_perplexity(folder: str | Path, split: str) -> float:
     """The perplexity on a split of one who knows every scene and the grammar: on average no model does better.
 
-    exp(total NLL / tokens), the end of a caption counted as a token. Raises FileNotFoundError if the split is missing.
+    exp(total NLL / tokens), the end of a caption counted as a token. Raises FileNotFoundError if the split is missing,
+    ValueError if it is empty.
     """
     known = scenes(folder, split)
     written = json.loads((Path(folder) / "annotations" / f"captions_{split}.json").read_text())["annotations"]
+    if not written:
+        raise ValueError(f"{folder} has no captions in its split {split}: draw a sample with more pictures of it.")
     nll, tokens = 0.0, 0
     for entry in written:
         said = entry["caption"].lower().rstrip(".").split()

@@ -3,18 +3,20 @@
 import json
 import math
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
+from conftest import category_of_noun
 from PIL import Image
 from pycocotools.coco import COCO
 
 from dataset.sample import making
 from dataset.sample.drawing import COLORS, paint
-from dataset.sample.grammar import CATEGORY_OF_KIND, caption_logprob, category_of_noun, grammar, relations
+from dataset.sample.grammar import CATEGORY_OF_KIND, caption_logprob, grammar, relations
 from dataset.sample.making import CATEGORIES, floor_perplexity, invent, make, scenes
 from dataset.sample.pcfg import Choice, Node, Sequence, Words, articles, logprob, sample
 from dataset.sample.scene import Group, Scene
@@ -195,6 +197,28 @@ def test_relations_are_true() -> None:
 
 def test_the_floor_is_moderate(folder: Path) -> None:
     assert 2.0 < floor_perplexity(folder, "train") < 3.5
+
+
+def test_the_floor_of_an_empty_split_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "s", 2, 0, 0)
+    with pytest.raises(ValueError, match=r"s has no captions in its split val: draw a sample with more pictures"):
+        floor_perplexity(tmp_path / "s", "val")
+
+
+def test_two_that_draw_at_once_leave_one_sample(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other is done at the last moment: when all is drawn here, and nothing was found there."""
+    write = making.write_split
+
+    def write_while_another(fresh: Path, split: str, *rest: int) -> None:
+        write(fresh, split, *rest)
+        if split == "test":
+            shutil.copytree(folder, target)
+
+    target = tmp_path / "sample"
+    monkeypatch.setattr(making, "write_split", write_while_another)
+    monkeypatch.setattr(making, "already_there", lambda folder, arguments: (folder / "sample.json").is_file())
+    make(target, **SPLITS)
+    assert files(target) == files(folder) and [path.name for path in tmp_path.iterdir()] == ["sample"]
 
 
 def test_pictures_come_in_other_sizes() -> None:

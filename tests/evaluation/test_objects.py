@@ -1,8 +1,8 @@
 """What a user relies on when a caption's objects are looked for: it is read as people read it."""
 
 import pytest
+from conftest import category_of_noun
 
-from dataset.sample import grammar
 from evaluation.objects import CATEGORIES, colored_objects, find_object_mentions
 from vocabulary import tokenize
 
@@ -70,7 +70,7 @@ def test_a_mention_knows_its_place():
 
 
 def test_every_noun_of_the_sample_is_understood():
-    nouns = grammar.category_of_noun()
+    nouns = category_of_noun()
     assert len(nouns) > 40 and set(nouns.values()) <= CATEGORIES
     for noun, category in nouns.items():
         assert named(f"a small {noun}") == [(None, category)], noun

@@ -50,6 +50,20 @@ def test_wrong_results_are_refused_in_a_sentence(rows, complaint, tmp_path):
         results.load(tmp_path / "results.json", [1, 2])
 
 
+def test_a_name_that_may_be_of_several_images_is_of_none(tmp_path):
+    results.save(tmp_path / "r.json", {"1.jpg": "a dog", "b/1.jpg": "a cat"})
+    with pytest.raises(ValueError, match=r"entry 1 captions image 1\.jpg, which is not in this split"):
+        results.load(tmp_path / "r.json", ["a/1.jpg", "b/1.jpg"])
+    results.save(tmp_path / "r.json", {"1.png": "a dog"})
+    with pytest.raises(ValueError, match=r"entry 1 captions image 1\.png, which is not in this split"):
+        results.load(tmp_path / "r.json", ["1.jpg"])
+
+
+def test_a_folder_is_no_file_of_results(tmp_path):
+    with pytest.raises(ValueError, match="is a folder: name the file of results in it"):
+        results.read(tmp_path)
+
+
 def test_a_file_may_caption_more_images_than_are_asked_for(tmp_path):
     results.save(tmp_path / "results.json", {1: "a dog", 2: "a cat", 3: "a cow"})
     assert results.load(tmp_path / "results.json", [1, 3], more=True) == {1: "a dog", 3: "a cow"}
@@ -66,6 +80,10 @@ def test_a_file_may_caption_more_images_than_are_asked_for(tmp_path):
         ((42, 7), ("COCO_val2014_000000000042.jpg", "val2014/COCO_val2014_000000000007.jpg")),
         (("42", "b.jpg"), (42, " b.jpg ")),
         (("1_0042.jpg", "0042.jpg"), ("1_0042.jpg", "0042.jpg")),
+        (("100_693b.jpg", "7"), ("100_693b", "7.jpg")),
+        (("100_693b.jpg", "Images/2_b.jpg"), ("Images/100_693b.jpg", "2_b.jpg")),
+        (("100_693b.jpg", "2_b.jpg"), ("Images\\100_693B.JPG", "./2_b")),
+        (("caf\u00e9.jpg", "cafe\u0301 2.jpg"), ("cafe\u0301.jpg", "caf\u00e9 2")),
     ],
 )
 def test_an_image_may_be_named_by_text_or_by_its_file(ids, given, tmp_path):
