@@ -9,6 +9,7 @@ import contextlib
 import html
 import io
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -124,11 +125,10 @@ def _no_glyph_warnings() -> Iterator[None]:
 
 def shorten(text: str, width: float, size: float) -> str:
     """`text`, cut with an ellipsis where it would be wider than `width` inches."""
-    if text_width(text, size) <= width:
+    if len(text) < 500 and text_width(text, size) <= width:  # measuring a long one takes long
         return text
-    while text and text_width(text + "…", size) > width:
-        text = text[:-1]
-    return text + "…"
+    fits = bisect_right(range(1, min(len(text), 500)), width, key=lambda end: text_width(text[:end] + "…", size))
+    return text[:fits] + "…"
 
 
 def wrap(text: str, width: float, size: float) -> list[tuple[str, float, int]]:
