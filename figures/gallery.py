@@ -132,6 +132,7 @@ def gallery(
     Comes in: three lists of one length; highlight, per picture a dict from the place of a predicted word (0 is the
     first) to True (right: green) or False (wrong: red and underlined). Raises ValueError if the lengths differ.
     """
+    images = listed(images)
     lengths = {len(images), len(actual), len(predicted)} | ({len(highlight)} if highlight is not None else set())
     if len(lengths) != 1 or not len(images):
         raise ValueError(

@@ -31,6 +31,7 @@ INK, GREY, FAINT = "#222222", "#6f6f6f", "#d4d4d4"
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#c8500a", "#00805e", "#a8558a", "#3f93c4"
 DASHED = (0, (5, 4))
 DPI = 100
+JPEG = 65_500  # pixels: the longest side that such a file can have
 FORMULA = "formula"  # the gid of a text in which $ means mathematics; in any other, such as a caption, a $ is a $
 _ruler = RendererAgg(1, 1, DPI)  # measures text exactly as the figures will draw it
 
@@ -57,7 +58,8 @@ class Figure(matplotlib.figure.Figure):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         kind, data = "image/png", self.encoded(pil_kwargs={"optimize": True})
-        if len(data) > 60_000:  # pictures in it: a notebook must stay small enough to open everywhere
+        longest = DPI * max(self.get_size_inches())
+        if len(data) > 60_000 and longest <= JPEG:  # pictures in it: a notebook must stay small, to open everywhere
             how: dict[str, Any] = {"quality": 85, "subsampling": 0, "optimize": True}
             kind, data = "image/jpeg", self.encoded(format="jpeg", pil_kwargs=how)
         return {kind: base64.b64encode(data).decode()}, {kind: {"alt": self.alt}}
