@@ -188,12 +188,12 @@ def log_ticks(axis: Axis) -> None:
     decades = LogLocator(subs=(1,) if high / low > 300 else (1, 2, 5))
     axis.set_major_locator(decades if high / low > 6 else MaxNLocator(6))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda value, _: f"{value:,.4g}" if value < 1000 else f"{value:,.0f}")
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:,.4g}")
 
 
 def short_number(number: float) -> str:
-    """1234.5 -> "1,234", 12.34 -> "12.3", 4.567 -> "4.57"."""
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    """1234.5 -> "1,234", 12.34 -> "12.3", 4.567 -> "4.57", 1.2e30 -> "1.2e+30"."""
+    return f"{number:,.0f}" if 100 <= number < 1e7 else f"{number:.3g}"
 
 
 def direct_labels(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
