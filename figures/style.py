@@ -11,7 +11,8 @@ import io
 import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 import matplotlib.figure
 import regex
@@ -133,23 +134,34 @@ def shorten(text: str, width: float, size: float) -> str:
     return text[:fits] + "…"
 
 
-def wrap(text: str, width: float, size: float) -> list[tuple[str, float, int]]:
-    """Break a text into lines of `width` inches: for each word the word, its x in inches and its line, from 0.
+class Placed(NamedTuple):
+    """A word, or a piece of one, where `wrap` puts it."""
+
+    text: str
+    x: float  # inches
+    line: int  # from 0
+    word: int  # which of the words this is, or is a piece of, from 0
+
+
+def wrap(text: str | Sequence[str], width: float, size: float) -> list[Placed]:
+    """Break a text, or one that is split into words already, into lines of `width` inches.
 
     A paragraph in Arabic or Hebrew begins at the right. A long word is shortened; in another script than the Latin it
     may be a whole sentence, without spaces, and is broken.
     """
-    placed: list[tuple[str, float, int]] = []
-    line = -1
-    for paragraph in text.split("\n"):
+    placed: list[Placed] = []
+    line, numbers = -1, count()
+    for paragraph in [part.split() for part in text.split("\n")] if isinstance(text, str) else [text]:
         before, line, first = "", line + 1, len(placed)
-        for word in (piece for whole in paragraph.split() for piece in _pieces(whole, width, size)):
-            if before and text_width(before + word, size) > width:
-                before, line = "", line + 1
-            placed.append((word, text_width(before + word, size) - text_width(word, size), line))
-            before += word + " "
-        if from_the_right(paragraph):
-            placed[first:] = [(word, width - x - text_width(word, size), row) for word, x, row in placed[first:]]
+        for whole, number in zip(paragraph, numbers, strict=False):
+            for piece in _pieces(whole, width, size):
+                if before and text_width(before + piece, size) > width:
+                    before, line = "", line + 1
+                x = text_width(before + piece, size) - text_width(piece, size)
+                placed.append(Placed(piece, x, line, number))
+                before += piece + " "
+        if from_the_right(" ".join(paragraph)):
+            placed[first:] = [p._replace(x=width - p.x - text_width(p.text, size)) for p in placed[first:]]
     return placed
 
 
@@ -165,9 +177,9 @@ def _pieces(word: str, width: float, size: float) -> list[str]:
     return pieces
 
 
-def line_count(words: Sequence[tuple[str, float, int]]) -> int:
+def line_count(words: Sequence[Placed]) -> int:
     """The number of lines that wrapped words fill; an empty text fills one."""
-    return words[-1][2] + 1 if words else 1
+    return words[-1].line + 1 if words else 1
 
 
 # Axes

@@ -90,12 +90,12 @@ def test_a_font_that_has_the_letters_is_found_also_one_installed_since(tmp_path)
 def test_a_sentence_without_spaces_is_broken_into_lines_and_none_of_it_is_lost():
     for text in ("一只狗在草地上奔跑，追着一个红色的球，后面还有一个孩子", "หมาตัวหนึ่งวิ่งอยู่บนสนามหญ้าสีเขียว", "naïve" * 30):
         placed = wrap(text, 1.0, 8.5)
-        assert "".join(piece for piece, _, _ in placed) == text and placed[-1][2] >= 1
-        assert all(x >= 0 and x + text_width(piece, 8.5) <= 1.0 for piece, x, _ in placed)
+        assert "".join(piece for piece, *_ in placed) == text and placed[-1].line >= 1
+        assert all(x >= 0 and x + text_width(piece, 8.5) <= 1.0 for piece, x, *_ in placed)
 
 
 def test_arabic_and_hebrew_begin_at_the_right():
     for text in ("كلب يركض على العشب", "כלב רץ על הדשא", "3 كلاب تركض"):
-        places = [(line, -x) for _, x, line in wrap(text, 1.0, 8.5)]
-        assert places == sorted(places) and max(x for _, x, _ in wrap(text, 1.0, 8.5)) > 0.5
+        places = [(line, -x) for _, x, line, _ in wrap(text, 1.0, 8.5)]
+        assert places == sorted(places) and max(x for _, x, *_ in wrap(text, 1.0, 8.5)) > 0.5
     assert wrap("a كلب runs", 1.0, 8.5)[0][1] == 0
