@@ -10,6 +10,7 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
+from figures.fonts import _remedy
 from figures.style import text_width, wrap
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ LANGUAGES = {  # the font to install
     "หมาวิ่ง": "Noto Sans Thai",
     "एक कुत्ता": "Noto Sans Devanagari",
     "ஒரு நாய்": "Noto Sans Tamil",
-    "𓃥 𓃠": "Noto Sans Egyptian",
+    "𓃥 𓃠": "Noto Sans Egyptian Hieroglyphs",
     "🐕‍🦺 🫎": "Noto Emoji",
 }
 DRAW = """
@@ -99,3 +100,26 @@ def test_arabic_and_hebrew_begin_at_the_right():
         places = [(line, -x) for _, x, line, _ in wrap(text, 1.0, 8.5)]
         assert places == sorted(places) and max(x for _, x, *_ in wrap(text, 1.0, 8.5)) > 0.5
     assert wrap("a كلب runs", 1.0, 8.5)[0][1] == 0
+
+
+@pytest.mark.parametrize(
+    ("character", "font"),
+    {
+        "\u20e3": "Noto Emoji",  # the square of a key, in 1️⃣
+        "\ufe0f": "Noto Emoji",
+        "\U0001f3fd": "Noto Emoji",
+        "\U0001f415": "Noto Emoji",
+        "\u0301": "Noto Sans",
+        "\u1d7a": "Noto Sans",
+        "Ω": "Noto Sans",
+        "①": "Noto Sans Symbols 2",
+        "⠿": "Noto Sans Symbols 2",
+        "\U0001d4b3": "Noto Sans Math",
+        "ᐃ": "Noto Sans Canadian Aboriginal",
+        "ﷺ": "Noto Sans Arabic",
+        "ሰ": "Noto Sans Ethiopic",
+        "。": "Noto Sans CJK",
+    }.items(),
+)
+def test_the_font_to_install_is_one_that_there_is(character, font):
+    assert _remedy(character) == font
