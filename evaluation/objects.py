@@ -29,12 +29,17 @@ BEFORE_NOUN = {
     "adult": ANIMALS,
     "passenger": VEHICLES,
 }  # words for people, unless one of these follows
-IRREGULAR = {"knife": "knives", "calf": "calves", "ox": "oxen"}
+IRREGULAR = {"child": "children", "goose": "geese", "mouse": "mice", "knife": "knives", "calf": "calves", "ox": "oxen"}
 
 
-def _plural(noun: str) -> str:
-    if noun in IRREGULAR:
-        return IRREGULAR[noun]
+def _plurals(noun: str) -> set[str]:
+    """The regular plural, which people also use of "a computer mouse", and an irregular one of the last word."""
+    start, last = noun[: noun.rfind(" ") + 1], noun.split()[-1]
+    irregular = last[:-3] + "men" if last.endswith("man") else IRREGULAR.get(last)
+    return {_regular(noun), *([start + irregular] if irregular else [])}
+
+
+def _regular(noun: str) -> str:
     if noun.endswith(("s", "sh", "ch", "x")):
         return noun + "es"
     if noun.endswith("y") and noun[-2] not in "aeiou":
@@ -50,7 +55,7 @@ def _read_names(path: Path) -> dict[tuple[str, ...], str]:
             continue
         category, synonyms = line.split(":")
         for noun in filter(None, (category, *map(str.strip, synonyms.split(",")))):
-            for form in (noun, _plural(noun)):
+            for form in {noun} | _plurals(noun):
                 names[tuple(form.split())] = category
                 for word in (word for word, kinds in BEFORE_NOUN.items() if category in kinds):
                     names[(word, *form.split())] = category

@@ -135,21 +135,21 @@ def attention_film(
     rows = _attention(words, attention, probabilities=probabilities)
     wide, size, line, picture = 3.6, 11.0, 0.22, as_array(image, 360)
     tall = wide * picture.shape[0] / picture.shape[1]
-    placed = wrap(" ".join(words), wide, size)
+    placed = wrap(words, wide, size)
     film, top = [], color_scale(rows)
     for now, seen in enumerate([picture, *(overlay(picture, row, top=top) for row in rows)]):
         figure = Figure(wide + 0.2, tall + 0.4 + line * line_count(placed), " ".join(words))
         show(figure.inches(0.1, 0.1, wide, tall), seen)
-        for place, (word, x, row) in enumerate(placed, start=1):
-            at, color = (0.1 + x, tall + 0.32 + row * line), BLUE if place == now else INK
-            figure.write(*at, word, size=size, color=color)
-            if place == now:
-                figure.underline(*at, text_width(word, size), color)
-                if probabilities is not None:
-                    chance = f"{probabilities[now - 1]:.2f}"
-                    seam = [withStroke(linewidth=2, foreground="white")]
-                    at = (wide + 0.05 - text_width(chance, 8), 0.24)
-                    figure.write(*at, chance, size=8, color=INK, path_effects=seam)
+        for piece, x, row, place in placed:
+            at, color = (0.1 + x, tall + 0.32 + row * line), BLUE if place + 1 == now else INK
+            figure.write(*at, piece, size=size, color=color)
+            if place + 1 == now:
+                figure.underline(*at, text_width(piece, size), color)
+        if now and probabilities is not None:
+            chance = f"{probabilities[now - 1]:.2f}"
+            seam = [withStroke(linewidth=2, foreground="white")]
+            at = (wide + 0.05 - text_width(chance, 8), 0.24)
+            figure.write(*at, chance, size=8, color=INK, path_effects=seam)
         film.append(Image.open(io.BytesIO(figure.encoded())).convert("RGB"))
     return film
 

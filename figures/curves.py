@@ -26,10 +26,12 @@ from figures.style import (
     log_ticks,
     quiet,
     short_number,
+    shorten,
     text_width,
 )
 
 RUNS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)
+BEYOND = 1e100  # what is larger, as of a training that has gone wrong, has no place on an axis
 NEAR = 1.5  # a level up to so many times above the highest validation perplexity is drawn at its height
 
 
@@ -43,25 +45,32 @@ def training_curves(
     Comes in: history, a dict per epoch with epoch, train_perplexity and val_perplexity, or several histories by name;
     floor, the best perplexity there can be; rungs, perplexities by name, as of simpler models. The axis shows where the
     curves are, from the floor up; rungs far above them stand over a break of it, in their order, not at their height.
-    Raises ValueError if a history is empty, or a floor or rung is no perplexity (at least 1).
+    A curve has a gap where its perplexity is not finite. Raises ValueError if a history is empty or nowhere finite, or
+    a floor or rung is no perplexity (at least 1).
     """
     runs = history if isinstance(history, Mapping) else {"validation": history}
     if not runs or not all(len(epochs) for epochs in runs.values()):
         raise ValueError("the history holds no epoch yet: train at least one before drawing the curves")
+    runs = {shorten(name, 3.0, 8.5): [_with_gaps(row) for row in epochs] for name, epochs in runs.items()}
+    for name, epochs in runs.items():
+        if not _finite(epochs, "val_perplexity") or not _finite(epochs, "train_perplexity"):
+            raise ValueError(f"{name}: no epoch has a finite perplexity; train again, with a lower learning rate")
     levels = dict(rungs or {}) | ({} if floor is None else {"floor": floor})
     if wrong := [f"{name} {value}" for name, value in levels.items() if not 1 <= value < math.inf]:
         raise ValueError(f"a perplexity is at least 1 and finite, but not {', '.join(wrong)}")
-    best = {name: min(epochs, key=lambda row: row["val_perplexity"]) for name, epochs in runs.items()}
-    top = NEAR * max(row["val_perplexity"] for epochs in runs.values() for row in epochs)
-    near = [(value, f"{name} {short_number(value)}", GREY) for name, value in levels.items() if value <= top]
-    far = sorted((value, f"{name} {short_number(value)}") for name, value in levels.items() if value > top)
+    # a gap counts as the worst
+    best = {n: min(e, key=lambda row: (math.isnan(v := row["val_perplexity"]), v)) for n, e in runs.items()}
+    top = NEAR * max(value for epochs in runs.values() for value in _finite(epochs, "val_perplexity"))
+    named = [(value, f"{shorten(name, 3.0, 8.5)} {short_number(value)}") for name, value in levels.items()]
+    near = [(value, text, GREY) for value, text in named if value <= top]
+    far = sorted((value, text) for value, text in named if value > top)
     labels = list(near)
     for color, (name, epochs) in zip(cycle(RUNS), runs.items()):
         text = f"{name}: best {short_number(best[name]['val_perplexity'])}, epoch {best[name]['epoch']:g}"
-        labels.append((epochs[-1]["val_perplexity"], text, color))
+        labels.append((_finite(epochs, "val_perplexity")[-1], text, color))
         if len(runs) == 1:
             training = epochs[-1]["train_perplexity"]
-            labels.append((training, f"training {short_number(training)}", SKY))
+            labels.append((_finite(epochs, "train_perplexity")[-1], f"training {short_number(training)}", SKY))
 
     texts = [text for _, text, _ in sorted(labels)] + [text for _, text in far]
     margin, tall = 0.3 + max(text_width(text, 8.5) for text in texts), max(2.85, 0.18 * len(labels))
@@ -85,6 +94,15 @@ def training_curves(
     return figure
 
 
+def _with_gaps(row: Mapping[str, float]) -> dict[str, float]:
+    """An epoch's numbers, NaN for those that no axis can hold."""
+    return {name: value if abs(value) < BEYOND else math.nan for name, value in row.items()}
+
+
+def _finite(epochs: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    return [row[name] for row in epochs if not math.isnan(row[name])]
+
+
 def _run(axes: Axes, epochs: Sequence[Mapping[str, float]], color: str, best: Mapping[str, float]) -> None:
     """One run's two curves, and the ring at its best epoch."""
     steps = [row["epoch"] for row in epochs]
@@ -100,8 +118,9 @@ def _heights(axes: Axes, epochs: Sequence[Mapping[str, float]], levels: Sequence
 
     The first epochs of training may be far above: there the thin line leaves the picture.
     """
-    high = max([*levels, *(row["val_perplexity"] for row in epochs), min(row["train_perplexity"] for row in epochs)])
-    low = min([*levels, *(min(row["val_perplexity"], row["train_perplexity"]) for row in epochs)])
+    validation, training = (_finite(epochs, name) for name in ("val_perplexity", "train_perplexity"))
+    high = max([*levels, *validation, *sorted(training)[:1]])
+    low = min([*levels, *validation, *training])
     if high > 5 * low:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.1, high * 1.15)
@@ -138,14 +157,16 @@ def learning(history: Sequence[Mapping[str, float]], epochs: int, floor: float |
     quiet(axes, "epoch", "perplexity")
     axes.set_xlim(0.8, max(epochs, 2) + 0.2)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    if not history:
+    history = [_with_gaps(row) for row in history]
+    if not any(_finite(history, key) for key, *_ in kinds):
         axes.set_yticks([])
         return figure
     labels = [] if floor is None else [(floor, f"floor {short_number(floor)}", GREY)]
     for key, name, color, width in kinds:
         values = [row[key] for row in history]
         axes.plot([row["epoch"] for row in history], values, color=color, lw=width, marker="o", ms=2.5)
-        labels.append((values[-1], f"{name} {short_number(values[-1])}", color))
+        if finite := _finite(history, key):
+            labels.append((finite[-1], f"{name} {short_number(values[-1])}", color))
     if floor is not None:
         axes.axhline(floor, color=GREY, lw=0.9, ls=DASHED)
     _heights(axes, history, [] if floor is None else [floor])

@@ -14,8 +14,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from figures.style import BLUE, DASHED, GREY, INK, ORANGE, Figure, direct_labels, log_ticks, quiet, text_width
+from figures.style import BLUE, DASHED, GREY, INK, ORANGE, Figure, direct_labels, log_ticks, quiet, shorten, text_width
 
+ROOM = 3.0  # inches for a name: a longer one is shortened
 SHADES = LinearSegmentedColormap.from_list("shades", ["#f4f7fa", "#9cc3de", BLUE, "#0b2f4d"])
 
 
@@ -27,7 +28,7 @@ def word_frequencies(counts: Mapping[str, int], top: int = 30) -> Figure:
     """
     shown = _ranked(counts, top, "words")
     names, values = zip(*shown, strict=True)
-    margin = 0.15 + max(text_width(name, 8.5) for name in names)
+    margin = 0.15 + _widest(names)
     tall = 0.17 * len(names)
     plot = min(max(2.0, tall), 3.4)
     alt = f"the {len(names)} most frequent words, from “{names[0]}” down, and all words by rank beside Zipf's law"
@@ -115,7 +116,7 @@ def coverage_curve(coverage: Sequence[tuple[int, int, float, float]], chosen: in
 def category_counts(counts: Mapping[str, int], top: int = 40) -> Figure:
     """How often each category of objects is annotated: the `top` most frequent ones."""
     names, values = zip(*_ranked(counts, top, "categories"), strict=True)
-    margin = 0.2 + max(text_width(name, 8.5) for name in names)
+    margin = 0.2 + _widest(names)
     rest = len(counts) - len(names)
     tall = 0.19 * len(names) + (0.4 if rest else 0.15)
     figure = Figure(margin + 4.6, tall, f"objects per category, from “{names[0]}” down")
@@ -130,7 +131,7 @@ def shares(values: Mapping[str, float]) -> Figure:
     if not values:
         raise ValueError("there are no shares to draw")
     names, sizes = zip(*sorted(values.items(), key=lambda item: -item[1]), strict=True)
-    margin, tall = 0.2 + max(text_width(name, 8.5) for name in names), 0.19 * len(names)
+    margin, tall = 0.2 + _widest(names), 0.19 * len(names)
     alt = "; ".join(f"{name} {size:.0%}" for name, size in zip(names, sizes, strict=True))
     figure = Figure(margin + 4.6, tall + 0.15, alt)
     axes = figure.inches(margin, 0.05, 3.9, tall)
@@ -152,6 +153,7 @@ def co_occurrence(names: Sequence[str], matrix: ArrayLike) -> Figure:
     shown = np.ma.masked_where(~below, counts[1:, :-1])
     cell = 0.42 if len(names) <= 14 else max(0.17, 5.0 / len(names))
     size = min(8.5, cell * 72 * 0.62)
+    names = [shorten(name, ROOM, size) for name in names]
     margin, side = 0.2 + max(text_width(name, size) for name in names), cell * (len(names) - 1)
     figure = Figure(margin + side + 0.3, side + margin + 0.1, "how often two categories are in one picture")
     axes = figure.inches(margin, 0.1, side, side)
@@ -175,13 +177,18 @@ def _ranked(counts: Mapping[str, int], top: int, of: str) -> list[tuple[str, int
     return Counter(counts).most_common(top)
 
 
+def _widest(names: Sequence[str]) -> float:
+    """The room that the names of `_bars` take, in inches."""
+    return max(text_width(shorten(name, ROOM, 8.5), 8.5) for name in names)
+
+
 def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], form: str = ",") -> None:
     """Thin horizontal bars with the name on the left and the number at the end; no axis is needed then."""
     places = range(len(names))
     axes.barh(places, values, height=0.62, color=BLUE, alpha=0.75)
     for place, name, value in zip(places, names, values, strict=True):
         how: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
-        axes.annotate(name, (0, place), (-5, 0), ha="right", size=8.5, color=INK, **how)
+        axes.annotate(shorten(name, ROOM, 8.5), (0, place), (-5, 0), ha="right", size=8.5, color=INK, **how)
         axes.annotate(f"{value:{form}}", (value, place), (4, 0), size=7.5, color=GREY, **how)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.axis("off")

@@ -11,10 +11,13 @@ import unicodedata
 from functools import cache
 
 import matplotlib
+import regex
 from matplotlib.font_manager import FontProperties, findSystemFonts, fontManager, get_font
 
 SHAPED = (3, 11)  # the first Matplotlib that joins Arabic letters and writes them from the right
 EAST_ASIAN = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH", "BOPOMOFO"}
+# Scripts whose fonts have a longer name than the letters.
+LONGER = {"CANADIAN": "Canadian Aboriginal", "EGYPTIAN": "Egyptian Hieroglyphs", "ANATOLIAN": "Anatolian Hieroglyphs"}
 # Of the families that have the same letters the first is taken: plain ones, and those made to go together.
 PREFERRED = ("Noto Sans", "Arial Unicode", "Microsoft", "PingFang", "Hiragino Sans", "Yu Gothic", "Malgun", "Nirmala")
 
@@ -80,11 +83,19 @@ def _letters(path: str) -> frozenset[str]:
 
 
 def _remedy(character: str) -> str:
-    """A font that has a character, told from the first word of the character's name."""
-    if unicodedata.category(character) in ("So", "Sk", "Cn"):
+    """A font that has a character, told from what it is for and from the first word of its name."""
+    if regex.match(r"[\p{Emoji}\p{Emoji_Component}\p{Extended_Pictographic}\p{Cn}]", character):
         return "Noto Emoji"
-    script = unicodedata.name(character, "EMOJI").split()[0].split("-")[0]
-    return "Noto Sans CJK" if script in EAST_ASIAN else f"Noto Sans {script.title()}"
+    script = unicodedata.name(character, "").split(" ")[0].split("-")[0]
+    if script in EAST_ASIAN:
+        return "Noto Sans CJK"
+    if script == "MATHEMATICAL" or unicodedata.category(character) == "Sm":
+        return "Noto Sans Math"
+    if regex.match(r"[\p{Latin}\p{Greek}\p{Cyrillic}]|[\p{Common}\p{Inherited}--[\p{S}\p{N}]]", character, regex.V1):
+        return "Noto Sans"
+    if regex.match(r"[\p{Common}\p{Inherited}\p{Braille}\p{Co}]", character):
+        return "Noto Sans Symbols 2"
+    return f"Noto Sans {LONGER.get(script, script.title())}"
 
 
 @cache

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from figures.annotations import Object, category_colors, draw_objects
 from figures.pictures import Picture, as_array, draw_outline, listed, panels, scaled_mask, show
-from figures.style import GREEN, GREY, INK, ORANGE, Figure, line_count, text_width, wrap
+from figures.style import GREEN, GREY, INK, ORANGE, Figure, Placed, line_count, text_width, wrap
 
 LINE, SIZE = 0.165, 8.5  # of text below pictures: inches from line to line, points
 
@@ -39,7 +39,7 @@ def image_grid(
     figure = panels([as_array(image, 300) for image in images], columns, width, alt, feet=feet)
     for axes, words in zip(list(figure.axes), texts, strict=False):
         left, top = figure.below(axes)
-        for word, x, row in words:
+        for word, x, row, _ in words:
             figure.write(left + x, top + row * LINE, word, size=SIZE, color=INK)
     for axes, image, mask in zip(list(figure.axes), images, masks or (), strict=False):
         if mask is not None:
@@ -106,13 +106,13 @@ def _write_captions(
     figure: Figure,
     left: float,
     top: float,
-    captions: Sequence[Sequence[tuple[str, float, int]]],
+    captions: Sequence[Sequence[Placed]],
     named: Sequence[Mapping[int, str]],
     colors: Mapping[str, str],
 ) -> None:
     """Wrapped captions below each other; a word that names a category in that category's colour."""
     for words, kinds in zip(captions, named, strict=True):
-        for place, (word, x, line) in enumerate(words):
+        for word, x, line, place in words:
             at, color = (left + x, top + line * LINE), colors[kinds[place]] if place in kinds else INK
             figure.write(*at, word, size=SIZE, color=color)
             if place in kinds:  # a line too: colour alone does not reach everybody
@@ -132,6 +132,7 @@ def gallery(
     Comes in: three lists of one length; highlight, per picture a dict from the place of a predicted word (0 is the
     first) to True (right: green) or False (wrong: red and underlined). Raises ValueError if the lengths differ.
     """
+    images = listed(images)
     lengths = {len(images), len(actual), len(predicted)} | ({len(highlight)} if highlight is not None else set())
     if len(lengths) != 1 or not len(images):
         raise ValueError(
@@ -148,7 +149,7 @@ def gallery(
         left, top = figure.below(axes)
         for kind, words in zip(("actual", "predicted"), texts[number], strict=True):
             figure.write(left, top, kind, size=7.5, color=GREY)
-            for place, (word, x, row) in enumerate(words):
+            for word, x, row, place in words:
                 right = highlight[number].get(place) if highlight is not None and kind == "predicted" else None
                 at, color = (left + indent + x, top + row * LINE), {None: INK, True: GREEN, False: ORANGE}[right]
                 figure.write(*at, word, size=SIZE, color=color)

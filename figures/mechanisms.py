@@ -199,10 +199,11 @@ def weighted_sum_figure(picture: Picture, weights: ArrayLike, title: str = "") -
 
 def _regions(image: np.ndarray, side: int) -> tuple[list[np.ndarray], np.ndarray]:
     """The g * g regions of a picture, and the colours, from 0 to 1, of eight patches of each: (R, 8, 3)."""
-    height, width = image.shape[:2]
+    height, width = (max(size, side) for size in image.shape[:2])  # each region of a thin picture has a pixel, too
     down, across = (np.linspace(0, size, side + 1).astype(int) for size in (height, width))
     boxes = [(across[x], down[y], across[x + 1], down[y + 1]) for y in range(side) for x in range(side)]
-    tiles = [Image.fromarray(image).crop(box) for box in boxes]
+    whole = Image.fromarray(image).resize((width, height))
+    tiles = [whole.crop(box) for box in boxes]
     small = [np.asarray(tile.resize((4, 2), Image.Resampling.BOX)).reshape(8, 3) / 255 for tile in tiles]
     return [np.asarray(tile) for tile in tiles], np.array(small)
 

@@ -9,8 +9,10 @@ import contextlib
 import html
 import io
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 import matplotlib.figure
 import regex
@@ -30,6 +32,7 @@ INK, GREY, FAINT = "#222222", "#6f6f6f", "#d4d4d4"
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#c8500a", "#00805e", "#a8558a", "#3f93c4"
 DASHED = (0, (5, 4))
 DPI = 100
+JPEG = 65_500  # pixels: the longest side that such a file can have
 FORMULA = "formula"  # the gid of a text in which $ means mathematics; in any other, such as a caption, a $ is a $
 _ruler = RendererAgg(1, 1, DPI)  # measures text exactly as the figures will draw it
 
@@ -56,7 +59,8 @@ class Figure(matplotlib.figure.Figure):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         kind, data = "image/png", self.encoded(pil_kwargs={"optimize": True})
-        if len(data) > 60_000:  # pictures in it: a notebook must stay small enough to open everywhere
+        longest = DPI * max(self.get_size_inches())
+        if len(data) > 60_000 and longest <= JPEG:  # pictures in it: a notebook must stay small, to open everywhere
             how: dict[str, Any] = {"quality": 85, "subsampling": 0, "optimize": True}
             kind, data = "image/jpeg", self.encoded(format="jpeg", pil_kwargs=how)
         return {kind: base64.b64encode(data).decode()}, {kind: {"alt": self.alt}}
@@ -124,30 +128,40 @@ def _no_glyph_warnings() -> Iterator[None]:
 
 def shorten(text: str, width: float, size: float) -> str:
     """`text`, cut with an ellipsis where it would be wider than `width` inches."""
-    if text_width(text, size) <= width:
+    if len(text) < 500 and text_width(text, size) <= width:  # measuring a long one takes long
         return text
-    while text and text_width(text + "…", size) > width:
-        text = text[:-1]
-    return text + "…"
+    fits = bisect_right(range(1, min(len(text), 500)), width, key=lambda end: text_width(text[:end] + "…", size))
+    return text[:fits] + "…"
 
 
-def wrap(text: str, width: float, size: float) -> list[tuple[str, float, int]]:
-    """Break a text into lines of `width` inches: for each word the word, its x in inches and its line, from 0.
+class Placed(NamedTuple):
+    """A word, or a piece of one, where `wrap` puts it."""
+
+    text: str
+    x: float  # inches
+    line: int  # from 0
+    word: int  # which of the words this is, or is a piece of, from 0
+
+
+def wrap(text: str | Sequence[str], width: float, size: float) -> list[Placed]:
+    """Break a text, or one that is split into words already, into lines of `width` inches.
 
     A paragraph in Arabic or Hebrew begins at the right. A long word is shortened; in another script than the Latin it
     may be a whole sentence, without spaces, and is broken.
     """
-    placed: list[tuple[str, float, int]] = []
-    line = -1
-    for paragraph in text.split("\n"):
+    placed: list[Placed] = []
+    line, numbers = -1, count()
+    for paragraph in [part.split() for part in text.split("\n")] if isinstance(text, str) else [text]:
         before, line, first = "", line + 1, len(placed)
-        for word in (piece for whole in paragraph.split() for piece in _pieces(whole, width, size)):
-            if before and text_width(before + word, size) > width:
-                before, line = "", line + 1
-            placed.append((word, text_width(before + word, size) - text_width(word, size), line))
-            before += word + " "
-        if from_the_right(paragraph):
-            placed[first:] = [(word, width - x - text_width(word, size), row) for word, x, row in placed[first:]]
+        for whole, number in zip(paragraph, numbers, strict=False):
+            for piece in _pieces(whole, width, size):
+                if before and text_width(before + piece, size) > width:
+                    before, line = "", line + 1
+                x = text_width(before + piece, size) - text_width(piece, size)
+                placed.append(Placed(piece, x, line, number))
+                before += piece + " "
+        if from_the_right(" ".join(paragraph)):
+            placed[first:] = [p._replace(x=width - p.x - text_width(p.text, size)) for p in placed[first:]]
     return placed
 
 
@@ -163,9 +177,9 @@ def _pieces(word: str, width: float, size: float) -> list[str]:
     return pieces
 
 
-def line_count(words: Sequence[tuple[str, float, int]]) -> int:
+def line_count(words: Sequence[Placed]) -> int:
     """The number of lines that wrapped words fill; an empty text fills one."""
-    return words[-1][2] + 1 if words else 1
+    return words[-1].line + 1 if words else 1
 
 
 # Axes
@@ -186,12 +200,12 @@ def log_ticks(axis: Axis) -> None:
     decades = LogLocator(subs=(1,) if high / low > 300 else (1, 2, 5))
     axis.set_major_locator(decades if high / low > 6 else MaxNLocator(6))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda value, _: f"{value:,.4g}" if value < 1000 else f"{value:,.0f}")
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:,.4g}")
 
 
 def short_number(number: float) -> str:
-    """1234.5 -> "1,234", 12.34 -> "12.3", 4.567 -> "4.57"."""
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    """1234.5 -> "1,234", 12.34 -> "12.3", 4.567 -> "4.57", 1.2e30 -> "1.2e+30"."""
+    return f"{number:,.0f}" if 100 <= number < 1e7 else f"{number:.3g}"
 
 
 def direct_labels(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:

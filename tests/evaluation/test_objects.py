@@ -33,6 +33,8 @@ def named(caption: str) -> list[tuple[str | None, str]]:
             [(None, c) for c in ("person", "person", "dog", "bus", "bench", "bird")],
         ),
         ("knives, oxen, scissors, skis, sheep", [(None, c) for c in ("knife", "cow", "scissors", "skis", "sheep")]),
+        ("computer mice, mice, computer mouses", [(None, "mouse")] * 3),
+        ("gentlemen and ladies, gentleman", [(None, "person")] * 3),
         ("people and a person", [(None, "person"), (None, "person")]),
         # an orange, and what is orange
         ("an orange", [(None, "orange")]),

@@ -175,6 +175,15 @@ def test_a_film_has_the_bare_picture_and_one_for_each_word(picture):
     assert all(one.max() < other.min() for one, other in pairwise(marked[1:])), "from left to right"
 
 
+def test_a_film_marks_all_of_a_word_that_is_cut_into_pieces_and_only_that(picture):
+    film = attention_film(picture, ["Привет" * 12, "собака", "<end>"], np.ones((3, 16)))
+    below = [np.asarray(frame, int)[int(frame.height * 0.72) :] for frame in film]
+    blue = [(abs(part - (0, 114, 178)).sum(-1) < 60).any(1).nonzero()[0] for part in below]
+    assert len(blue) == 4 and len(blue[0]) == 0 and all(map(len, blue[1:]))
+    assert np.ptp(blue[1]) > 2 * np.ptp(blue[3]), "two lines of it"
+    assert blue[1].max() < blue[3].max() + 25 and blue[2].max() > blue[1].min()
+
+
 def test_looks_shows_a_bar_for_each_word(texts):
     figure = attention_mass(["a", "$red", "kite"], [0.1, 0.8, 0.95])
     assert [round(bar.get_height(), 2) for bar in figure.axes[0].patches] == [0.1, 0.8, 0.95]

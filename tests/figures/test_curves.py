@@ -45,6 +45,32 @@ def test_rungs_far_above_stand_in_their_order_over_a_break():
     assert len(training_curves(epochs(5, 3), rungs={"pairs of words": 6}).axes) == 1, "a near one needs no break"
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "history", [[8, NAN], [8, INF], [NAN, 8, 9], [INF, 8], [8, 1e300, 9], [8, 1.7e308], [1e99] * 2]
+)
+def test_a_training_that_has_gone_wrong_is_drawn_as_far_as_it_went(history):
+    for figure in (training_curves(epochs(*history)), training_curves({"a": epochs(*history), "b": epochs(9, 7)})):
+        figure._repr_mimebundle_()
+        assert figure.get_figwidth() < 9 and ("best 8, epoch" in figure.alt) == (8 in history)
+    live = learning(epochs(*history), 5, floor=3)
+    live._repr_mimebundle_()
+    assert live.get_figwidth() < 9 and len(live.alt) < 120
+
+
+@pytest.mark.parametrize("nowhere", [NAN, INF])
+def test_where_no_perplexity_is_finite_there_is_a_sentence(nowhere):
+    with pytest.raises(ValueError, match="validation: no epoch has a finite perplexity"):
+        training_curves(epochs(nowhere, nowhere))
+    learning(epochs(nowhere), 5)._repr_mimebundle_()  # while it trains it draws on
+
+
+def test_a_run_of_a_long_name_leaves_room_for_its_curve():
+    assert training_curves({"x" * 400: epochs(9, 8)}, rungs={"y" * 400: 9}).get_figwidth() < 13
+
+
 MANY = {f"run {number}": epochs(9, 8 + number / 50) for number in range(20)}
 
 

@@ -39,6 +39,21 @@ def test_zipfs_law_is_a_straight_line_beside_the_counts_with_as_many_tokens():
     assert law[:, 1] == pytest.approx(counts[:, 1], rel=0.06), "words that obey it lie on it"
 
 
+@pytest.mark.parametrize("long", ["w" * 70, "w" * 900, "Привет" * 50])
+def test_a_long_name_is_shortened_and_leaves_room_for_the_numbers(long, texts):
+    counts = {long: 3, "a": 2}
+    for figure in (
+        word_frequencies(counts),
+        category_counts(counts),
+        shares({long: 0.5}),
+        co_occurrence([*counts], np.eye(2)),
+    ):
+        figure._repr_mimebundle_()
+        across, down = figure.get_size_inches()
+        assert across < 10 and down < 5 and all(axes.get_position().width * across > 0.3 for axes in figure.axes)
+        assert [text for text in texts(figure) if text.endswith("…") and long.startswith(text[:-1])]
+
+
 def test_dataset_plots_refuse_what_they_cannot_draw():
     with pytest.raises(ValueError, match="no words"):
         word_frequencies({})

@@ -10,6 +10,7 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
+from figures.fonts import _remedy
 from figures.style import text_width, wrap
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ LANGUAGES = {  # the font to install
     "หมาวิ่ง": "Noto Sans Thai",
     "एक कुत्ता": "Noto Sans Devanagari",
     "ஒரு நாய்": "Noto Sans Tamil",
-    "𓃥 𓃠": "Noto Sans Egyptian",
+    "𓃥 𓃠": "Noto Sans Egyptian Hieroglyphs",
     "🐕‍🦺 🫎": "Noto Emoji",
 }
 DRAW = """
@@ -90,12 +91,35 @@ def test_a_font_that_has_the_letters_is_found_also_one_installed_since(tmp_path)
 def test_a_sentence_without_spaces_is_broken_into_lines_and_none_of_it_is_lost():
     for text in ("一只狗在草地上奔跑，追着一个红色的球，后面还有一个孩子", "หมาตัวหนึ่งวิ่งอยู่บนสนามหญ้าสีเขียว", "naïve" * 30):
         placed = wrap(text, 1.0, 8.5)
-        assert "".join(piece for piece, _, _ in placed) == text and placed[-1][2] >= 1
-        assert all(x >= 0 and x + text_width(piece, 8.5) <= 1.0 for piece, x, _ in placed)
+        assert "".join(piece for piece, *_ in placed) == text and placed[-1].line >= 1
+        assert all(x >= 0 and x + text_width(piece, 8.5) <= 1.0 for piece, x, *_ in placed)
 
 
 def test_arabic_and_hebrew_begin_at_the_right():
     for text in ("كلب يركض على العشب", "כלב רץ על הדשא", "3 كلاب تركض"):
-        places = [(line, -x) for _, x, line in wrap(text, 1.0, 8.5)]
-        assert places == sorted(places) and max(x for _, x, _ in wrap(text, 1.0, 8.5)) > 0.5
+        places = [(line, -x) for _, x, line, _ in wrap(text, 1.0, 8.5)]
+        assert places == sorted(places) and max(x for _, x, *_ in wrap(text, 1.0, 8.5)) > 0.5
     assert wrap("a كلب runs", 1.0, 8.5)[0][1] == 0
+
+
+@pytest.mark.parametrize(
+    ("character", "font"),
+    {
+        "\u20e3": "Noto Emoji",  # the square of a key, in 1️⃣
+        "\ufe0f": "Noto Emoji",
+        "\U0001f3fd": "Noto Emoji",
+        "\U0001f415": "Noto Emoji",
+        "\u0301": "Noto Sans",
+        "\u1d7a": "Noto Sans",
+        "Ω": "Noto Sans",
+        "①": "Noto Sans Symbols 2",
+        "⠿": "Noto Sans Symbols 2",
+        "\U0001d4b3": "Noto Sans Math",
+        "ᐃ": "Noto Sans Canadian Aboriginal",
+        "ﷺ": "Noto Sans Arabic",
+        "ሰ": "Noto Sans Ethiopic",
+        "。": "Noto Sans CJK",
+    }.items(),
+)
+def test_the_font_to_install_is_one_that_there_is(character, font):
+    assert _remedy(character) == font

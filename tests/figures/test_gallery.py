@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from figures.annotations import show_annotations
+from figures.annotations import category_colors, show_annotations
 from figures.gallery import captioned, gallery, image_grid
 from figures.style import GREEN, INK, ORANGE
 
@@ -25,6 +25,20 @@ def test_gallery_writes_every_word_and_marks_right_and_wrong(picture, texts):
     assert (
         len(figure.findobj(lambda thing: thing in figure.artists or thing in figure.lines)) == 1
     )  # wrong is underlined
+
+
+@pytest.mark.parametrize("first", ["Привет" * 12, "犬" * 60, "x" * 200])
+def test_a_word_that_is_cut_into_pieces_is_one_word_where_words_are_counted(picture, first):
+    said = f"{first} собака кот"
+    marked = gallery([picture], [""], [said], highlight=[{0: False, 1: True}])
+    named = captioned([picture], [[said]], named=[[{0: "bird", 1: "dog"}]])
+    for figure, colors in (
+        (marked, (ORANGE, GREEN)),
+        (named, [category_colors(["bird", "dog"])[n] for n in ("bird", "dog")]),
+    ):
+        drawn = {text.get_text(): text.get_color() for text in figure.texts}
+        assert drawn["собака"] == colors[1] and drawn["кот"] == INK
+        assert {color for text, color in drawn.items() if text[0] == first[0] and text != "predicted"} == {colors[0]}
 
 
 def test_gallery_text_is_never_cut(picture):

@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from PIL import Image
 
 from figures.attention import HEAT
 from figures.mechanisms import lstm_figure, spatial_step_figure, weighted_sum_figure
@@ -106,3 +107,11 @@ def test_the_weighted_sum_refuses_what_is_no_attention(picture):
         weighted_sum_figure(picture, np.full(10, 0.1))
     with pytest.raises(ValueError, match="not negative"):
         weighted_sum_figure(picture, np.array([1.5, -0.5, 0, 0]))
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (1, 1), (10, 10_000)])
+def test_a_weighted_sum_of_a_thin_picture_has_all_its_regions(size):
+    figure = weighted_sum_figure(Image.new("RGB", size, "red"), np.full(49, 1 / 49))
+    figure._repr_mimebundle_()
+    for vector in strips(figure):
+        assert vector.reshape(-1, 3) == pytest.approx(np.tile([1, 0, 0], (8, 1)))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from figures.annotations import show_annotations
 from figures.attention import attention_figure
-from figures.gallery import captioned, image_grid
+from figures.gallery import captioned, gallery, image_grid
 from figures.pictures import as_array, data_url
 
 
@@ -55,6 +55,7 @@ def test_a_data_url_holds_the_picture(picture):
 def test_one_picture_is_shown_where_several_are_expected(picture, texts):
     for one in (picture, np.asarray(picture)):
         assert len(image_grid(one, ["a ball"]).axes) == 1
+        assert len(gallery(one, ["a ball"], ["a red ball"]).axes) == 1
         assert texts(captioned(one, [["a ball"]])) == texts(captioned([one], [["a ball"]]))
 
 

@@ -40,6 +40,13 @@ def test_photographs_stay_small_enough_for_a_notebook():
     assert "word" in about["image/jpeg"]["alt"]
 
 
+def test_a_figure_too_long_for_a_jpeg_is_shown_as_a_png():
+    figure = Figure(1, 660, "a long one")
+    figure.inches(0, 0, 1, 1).imshow(np.random.default_rng(0).integers(0, 255, (150, 150, 3)).astype(np.uint8))
+    (data,) = (data for kind, data in figure._repr_mimebundle_()[0].items() if kind == "image/png")
+    assert len(data) > 60_000 and base64.b64decode(data)[16:24] == bytes.fromhex("00000064 000101d0")  # 100 x 66,000
+
+
 def test_a_notebook_shows_a_figure_once_with_a_text_for_the_blind():
     show = "course_map(1)"
     sources = ("from figures.ideas import course_map\n" + show, "%matplotlib inline\nimport matplotlib.pyplot", show)
