@@ -248,6 +248,8 @@ class Vocabulary:
 
         Raises FileNotFoundError if there is no such file, ValueError if it is something else or damaged.
         """
+        if Path(path).is_dir():
+            raise ValueError(f"{path} is a folder: name the vocabulary in it, as {path}/vocabulary.json.")
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:

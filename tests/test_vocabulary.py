@@ -168,6 +168,8 @@ def test_another_file_is_refused_in_one_sentence(tmp_path, text):
 
 
 def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"is a folder: name the vocabulary in it"):
+        Vocabulary.load(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"No vocabulary at .*v\.json"):
         Vocabulary.load(tmp_path / "v.json")
 
