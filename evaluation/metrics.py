@@ -140,9 +140,10 @@ def bootstrap(
 
 def describe_difference(name: str, difference: Score) -> str:
     """What a difference means, in a sentence."""
+    told = f"{name}: {round(difference.value, 3) + 0.0:+.3f} ± {difference.margin:.3f}"  # + 0.0: never -0.000
     if abs(difference.value) <= difference.margin:
-        return f"{name}: {difference.value:+.3f} ± {difference.margin:.3f}, no difference that means anything"
-    return f"{name}: {difference.value:+.3f} ± {difference.margin:.3f}, {'better' if difference.value > 0 else 'worse'}"
+        return f"{told}, no difference that means anything"
+    return f"{told}, {'better' if difference.value > 0 else 'worse'}"
 
 
 # ---------------------------------------------------------------------------------------------- what they are like

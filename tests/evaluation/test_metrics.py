@@ -105,6 +105,7 @@ def test_a_result_against_itself_never_differs(words):
     measured = metrics.statistics(*words)
     for name, difference in metrics.bootstrap(measured, measured).items():
         assert difference == (0, 0) and "no difference" in metrics.describe_difference(name, difference)
+        assert ": +0.000 ±" in metrics.describe_difference(name, metrics.Score(-1e-5, 0.1))
 
 
 def test_a_real_difference_is_found_in_any_order_of_the_images(words):
