@@ -36,6 +36,7 @@ def place(tmp_path_factory) -> Path:
     setup = nbformat.read(ROOT / app.NOTEBOOK, as_version=4).cells[1].source.replace("%cd -q ..\n", "")
     cells = [setup, 'captioners, pictures = shown()\nexplore(captioners["model"], pictures)']
     write(folder / "explore.ipynb", cells)
+    write(folder / "ended.ipynb", cells)  # its kernel is shut down
     return folder
 
 
@@ -217,7 +218,7 @@ def test_a_kernel_that_has_ended_is_said_and_the_page_stays_clear(browser, jupyt
     page = browser.new_page(viewport=LAPTOP)
     failures = list[str]()
     page.on("pageerror", lambda error: failures.append(str(error)))
-    run_all(page, jupyter, "explore.ipynb")
+    run_all(page, jupyter, "ended.ipynb")
     explorer = page.locator(".explorer").first
     explorer.locator(".choice").first.wait_for(timeout=SLOW)
     page.locator("#jp-MainMenu").get_by_text("Kernel", exact=True).click()

@@ -193,6 +193,7 @@ def test_ctrl_c_keeps_the_captions_so_far(model):
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
     rows = Path("captions.csv").read_text().splitlines()[1:]
-    assert first.startswith("0000.png: ") and 1 <= len(rows) < 3000 and len(rows) == out.count("(p = ") + 1
+    assert first.startswith("0000.png: ") and 1 <= len(rows) < 3000
+    assert len(rows) - 1 - out.count("(p = ") in (0, 1)  # the last may be kept and not yet printed
     assert process.returncode == 130 and "Traceback" not in error
     assert f"stopped after {len(rows):,} of 3,002 pictures" in error
