@@ -39,15 +39,16 @@ class CiderD:
     def alike(self, images: Sequence[Id], words: Sequence[Hashable]) -> list[float]:
         """A caption against each reference of these images, one at a time, 0 to 10; `__call__` is the mean over one
         image's. KeyError as there."""
-        return self._against((reference for image in images for reference in self.references[image]), words)
+        references = (reference for image in images for reference in self.references[image])
+        return self._against(references, self._vector(self._grams(words)))
 
     def among(self, captions: Sequence[Sequence[Hashable]]) -> list[float]:
         """How much each of some captions is like all of them, itself among them: the mean of its scores, 0 to 10."""
         vectors = [self._vector(self._grams(words)) for words in captions]
-        return [sum(self._against(vectors, words)) / len(captions) for words in captions]
+        return [sum(self._against(vectors, vector)) / len(captions) for vector in vectors]
 
-    def _against(self, references: Iterable[Vector], words: Sequence[Hashable]) -> list[float]:
-        said, norms, length = self._vector(self._grams(words))
+    def _against(self, references: Iterable[Vector], caption: Vector) -> list[float]:
+        said, norms, length = caption
         scores = []
         for true, true_norms, true_length in references:
             match = [0.0] * self.longest
